@@ -38,6 +38,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> Millis:
+        """The time now."""
         return Millis(time.time_ns() // 1_000_000)
 
 
@@ -48,6 +49,7 @@ class SetClock:
     at: Millis = Millis(0)
 
     def now(self) -> Millis:
+        """The time it was set to."""
         return self.at
 
 
@@ -59,6 +61,7 @@ class SystemRandom:
     _left: memoryview = field(default_factory=lambda: memoryview(b""))
 
     def bytes(self, size: int) -> bytes:
+        """``size`` fresh bytes."""
         if size > len(self._left):
             self._left = memoryview(os.urandom(max(self.page, size)))
         drawn, self._left = bytes(self._left[:size]), self._left[size:]

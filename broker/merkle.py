@@ -107,3 +107,33 @@ def root_from_proof(size: int, known: Mapping[int, bytes], proof: Sequence[bytes
     if next(given, None) is not None:
         raise ValueError("proof is too long")
     return nodes[0][1]
+
+
+def path_from_proof(size: int, known: Mapping[int, bytes], proof: Sequence[bytes], index: int) -> list[bytes]:
+    """The audit path of one known leaf, from a proof for several.
+
+    Raises:
+        ValueError: the proof is not for these leaves, or ``index`` is not among them.
+    """
+    root_from_proof(size, known, proof)
+    if index not in known:
+        raise ValueError("that leaf is not known")
+    path: list[bytes] = []
+    nodes = dict(known)
+    given = iter(proof)
+    while size > 1:
+        above: dict[int, bytes] = {}
+        for at in sorted(nodes):
+            sibling = at ^ 1
+            if sibling in nodes and sibling < at:
+                continue
+            if sibling >= size:
+                above[at >> 1] = nodes[at]
+                continue
+            other = nodes[sibling] if sibling in nodes else next(given)
+            nodes_pair = (nodes[at], other) if at < sibling else (other, nodes[at])
+            above[at >> 1] = node_hash(*nodes_pair)
+            if index in (at, sibling):
+                path.append(other if index == at else nodes[at])
+        nodes, index, size = above, index >> 1, (size + 1) >> 1
+    return path

@@ -166,7 +166,7 @@ def _word(member: _Label) -> str:
             return member.name.lower().replace("_", "-")
 
 
-_LABELS: Final = {
+_LABELS: Final[dict[tuple[type[_Label], int], str]] = {
     (kind, member.value): _word(member)
     for kind in (Compartment, Role, Phase, AgencyKind, Basis, Status)
     for member in kind

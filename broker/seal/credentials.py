@@ -1,0 +1,67 @@
+"""Credentials: what the sender claims and the mandates that prove it, sealed once for all readers (§6)."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from broker import limits
+from broker.authority.model import Claim
+from broker.checks import Check
+from broker.errors import Invalid
+from broker.names import Digest, PersonRef, Phase, Role
+from broker.seal.wire import NO_DIGEST, Cursor, bytes32
+
+NO_SALT: Final = bytes(16)
+EXPIRED: Final = 1
+MOVEMENT_ENDED: Final = 2
+
+
+class Credentials(NamedTuple):
+    """Claims, the opener's salt if one is claimed, flags, and the disclosures of the sender's mandates."""
+
+    claims: tuple[Claim, ...]
+    case_salt: bytes | None
+    flags: int
+    chain: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        """The credentials' bytes."""
+        return b"".join(
+            (
+                bytes((len(self.claims),)),
+                *[
+                    b"".join((claim.person, bytes((claim.role,)), claim.mandate or NO_DIGEST, bytes((claim.phase,))))
+                    for claim in self.claims
+                ],
+                self.case_salt or NO_SALT,
+                bytes((self.flags,)),
+                len(self.chain).to_bytes(2, "big"),
+                *[bytes32(link) for link in self.chain],
+            )
+        )
+
+
+def decode_credentials(data: bytes) -> Credentials:
+    """The credentials with these bytes.
+
+    Raises:
+        Invalid: check CREDENTIALS or SIZE.
+    """
+    cursor = Cursor(data, Check.CREDENTIALS)
+    try:
+        claims = tuple(_claim(cursor) for _ in range(cursor.u8()))
+    except ValueError:
+        raise Invalid(Check.CREDENTIALS, "the credentials name an unknown role or phase") from None
+    salt, flags = cursor.take(16), cursor.u8()
+    chain = tuple(cursor.bytes32() for _ in range(cursor.u16()))
+    cursor.end()
+    if len(chain) > limits.CHAIN_LINKS or len(claims) > limits.PERSONS:
+        raise Invalid(Check.SIZE, "the credentials are longer than they may be")
+    if flags & ~(EXPIRED | MOVEMENT_ENDED) or len({claim.person for claim in claims}) != len(claims):
+        raise Invalid(Check.CREDENTIALS, "the credentials are not well formed")
+    return Credentials(claims, None if salt == NO_SALT else salt, flags, chain)
+
+
+def _claim(cursor: Cursor) -> Claim:
+    person, role, mandate = PersonRef(cursor.take(16)), Role(cursor.u8()), cursor.take(32)
+    return Claim(person, role, None if mandate == NO_DIGEST else Digest(mandate), Phase(cursor.u8()))

@@ -1,0 +1,220 @@
+"""Slots: one reader's keys in an envelope, and the row that says what it was given and why (§7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from hmac import digest
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from broker import limits
+from broker.authority.model import Held
+from broker.checks import Check
+from broker.errors import Invalid
+from broker.names import AgencyId, Basis, Compartment, Digest, KeyId, PersonRef, Role
+from broker.seal.block import NONCE, Label, RawSeed, pad, unpad
+from broker.seal.wire import NO_DIGEST, NO_PERSON, Cursor, bytes16, bytes32, text
+
+SEALED_SECRET_BYTES: Final = 1_120 + 32 + 16
+_SECRET: Final = b"casebridge/1/slot-secret"
+_SLOT: Final = b"casebridge/1/slot"
+_ROW: Final = b"casebridge/1/row"
+
+
+class RowEntry(NamedTuple):
+    """One part that the reader has, and on what ground."""
+
+    part: int
+    label: Label
+    basis: Basis
+    role: Role
+    ground: bytes
+
+
+class Row(NamedTuple):
+    """What one reader was given: an entry of the disclosure ledger."""
+
+    reader: AgencyId
+    roles: tuple[Held, ...]
+    entries: tuple[RowEntry, ...]
+
+    def encode(self) -> bytes:
+        """The row's bytes."""
+        out = [text(self.reader), bytes((len(self.roles),))]
+        for role, person, mandate in ((held.role, held.person, held.mandate) for held in self.roles):
+            out += (bytes((role,)), person or NO_PERSON, mandate or NO_DIGEST)
+        out.append(len(self.entries).to_bytes(2, "big"))
+        for part, (compartment, serial, person), basis, role, ground in self.entries:
+            out += (
+                part.to_bytes(2, "big"),
+                bytes((compartment, serial)),
+                person or NO_PERSON,
+                bytes((basis, role, len(ground))),
+                ground,
+            )
+        return b"".join(out)
+
+
+def row_digest(salt: bytes, row: bytes) -> bytes:
+    """What the clear part of a slot shows of its row."""
+    return sha256(_ROW + salt + row).digest()
+
+
+def decode_row(data: bytes) -> Row:
+    """The row with these bytes.
+
+    Raises:
+        Invalid: check ROW: not a row, or not in canonical form.
+    """
+    cursor = Cursor(data, Check.ROW)
+    try:
+        reader = AgencyId(cursor.text())
+        roles = tuple(
+            Held(Role(cursor.u8()), _person(cursor.take(16)), _digest(cursor.take(32))) for _ in range(cursor.u8())
+        )
+        entries = tuple(_entry(cursor) for _ in range(cursor.u16()))
+    except ValueError:
+        raise Invalid(Check.ROW, "a row names something unknown") from None
+    cursor.end()
+    return Row(reader, roles, entries)
+
+
+def _entry(cursor: Cursor) -> RowEntry:
+    part = cursor.u16()
+    label = Label(Compartment(cursor.u8()), cursor.u8(), _person(cursor.take(16)))
+    return RowEntry(part, label, Basis(cursor.u8()), Role(cursor.u8()), cursor.take(cursor.u8()))
+
+
+def _person(value: bytes) -> PersonRef | None:
+    return None if value == NO_PERSON else PersonRef(value)
+
+
+def _digest(value: bytes) -> Digest | None:
+    return None if value == NO_DIGEST else Digest(value)
+
+
+class SlotForm(NamedTuple):
+    """The clear part of a slot, which the broker reads, and its ciphertext."""
+
+    reader: AgencyId
+    prekey_id: KeyId
+    day: int
+    sealed_secret: bytes
+    row_digest: bytes
+    parts: tuple[int, ...]
+    clear: bytes
+    ciphertext: bytes
+
+
+def slot_clear(
+    reader: AgencyId, prekey_id: KeyId, day: int, sealed_secret: bytes, row_hash: bytes, parts: Sequence[int]
+) -> bytes:
+    """The clear part of a slot."""
+    return b"".join(
+        (
+            text(reader),
+            prekey_id,
+            day.to_bytes(4, "big"),
+            sealed_secret,
+            row_hash,
+            len(parts).to_bytes(2, "big"),
+            *[part.to_bytes(2, "big") for part in parts],
+        )
+    )
+
+
+def read_slot(body: bytes) -> SlotForm:
+    """The slot with this body.
+
+    Raises:
+        Invalid: check SLOT_FORM.
+    """
+    cursor = Cursor(body, Check.SLOT_FORM)
+    reader, prekey_id, day = AgencyId(cursor.text()), KeyId(cursor.take(8)), cursor.u32()
+    secret, row_hash, count = cursor.take(SEALED_SECRET_BYTES), cursor.take(32), cursor.u16()
+    listed = cursor.take(2 * count)
+    parts = tuple(int.from_bytes(listed[i : i + 2], "big") for i in range(0, len(listed), 2))
+    if any(a >= b for a, b in pairwise(parts)):
+        raise Invalid(Check.SLOT_FORM, "a slot's parts are not in ascending order")
+    return SlotForm(reader, prekey_id, day, secret, row_hash, parts, body[: cursor.at], body[cursor.at :])
+
+
+class SlotContent(NamedTuple):
+    """What a slot says to its reader."""
+
+    counter: int
+    credentials_seed: RawSeed
+    salt: bytes
+    row: bytes
+    seeds: tuple[RawSeed, ...]
+    aliases: tuple[tuple[PersonRef, str], ...]
+    roster: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        """The content's bytes."""
+        return b"".join(
+            (
+                self.counter.to_bytes(8, "big"),
+                self.credentials_seed,
+                self.salt,
+                bytes16(self.row),
+                *self.seeds,
+                bytes((len(self.aliases),)),
+                *[person + text(alias) for person, alias in self.aliases],
+                len(self.roster).to_bytes(2, "big"),
+                *[bytes32(link) for link in self.roster],
+            )
+        )
+
+
+def decode_content(data: bytes) -> tuple[SlotContent, Row]:
+    """The content of a slot, and its row.
+
+    Raises:
+        Invalid: check SLOT_OPEN or ROW.
+    """
+    cursor = Cursor(data, Check.SLOT_OPEN)
+    counter, credentials, salt, raw = cursor.u64(), RawSeed(cursor.take(32)), cursor.take(16), cursor.bytes16()
+    row = decode_row(raw)
+    seeds = tuple(RawSeed(seed) for seed in cursor.hashes(len(row.entries)))
+    aliases = tuple((PersonRef(cursor.take(16)), cursor.text()) for _ in range(cursor.u8()))
+    roster = tuple(cursor.bytes32() for _ in range(cursor.u16()))
+    cursor.end()
+    if len(roster) > limits.LIST_ITEMS:
+        raise Invalid(Check.SIZE, "a slot carries more mandates than it may")
+    return SlotContent(counter, credentials, salt, raw, seeds, aliases, roster), row
+
+
+def secret_info(publisher: AgencyId, instance: bytes, day: int, reader: AgencyId, prekey_id: KeyId) -> bytes:
+    """The HPKE ``info`` under which a slot secret is sealed."""
+    return b"".join((_SECRET, text(publisher), instance, day.to_bytes(4, "big"), text(reader), prekey_id))
+
+
+def secret_prk(secret: bytes) -> bytes:
+    """The extracted slot secret: good for all slots of the pair and day."""
+    return digest(_SECRET, secret, "sha256")
+
+
+def _slot_key(prk: bytes, header_hash: bytes, reader: AgencyId) -> AESGCM:
+    return AESGCM(digest(prk, b"".join((_SLOT, header_hash, text(reader), b"\x01")), "sha256"))
+
+
+def seal_slot(prk: bytes, header_hash: bytes, reader: AgencyId, clear: bytes, content: bytes) -> bytes:
+    """The body of a slot."""
+    return clear + _slot_key(prk, header_hash, reader).encrypt(NONCE, pad(content), clear)
+
+
+def open_slot(prk: bytes, header_hash: bytes, slot: SlotForm) -> bytes:
+    """The content of a slot.
+
+    Raises:
+        Invalid: check SLOT_OPEN.
+    """
+    try:
+        return unpad(_slot_key(prk, header_hash, slot.reader).decrypt(NONCE, slot.ciphertext, slot.clear))
+    except (InvalidTag, Invalid):
+        raise Invalid(Check.SLOT_OPEN, "the slot does not open") from None
