@@ -14,7 +14,7 @@ from broker.names import AgencyId, Digest, KeyId, Millis
 class Ground(Protocol):
     """Answers about a moment in the past; each method raises ``Invalid`` with the check that it names."""
 
-    def check_type(self, type: str, variant: str, schema_id: int) -> None:
+    def check_type(self, event_type: str, variant: str, schema_id: int) -> None:
         """Check TYPE."""
 
     def check_bundle(self, cited: Digest, at: Millis) -> None:

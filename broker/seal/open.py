@@ -1,0 +1,143 @@
+"""What a recipient does with a slice: verify every byte of it, take its keys, open blocks (§12, checks 1 to 28).
+
+Whether the sender had the right to send, and the recipient to read, is judged afterwards by ``broker.pipeline`` with
+``broker.authority``: this module proves what was sent, by whom, and that it is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hmac import compare_digest
+from typing import NamedTuple
+
+from broker.checks import Check
+from broker.errors import Invalid
+from broker.names import AgencyId, Compartment
+from broker.seal.acceptance import Acceptance, decode_acceptance
+from broker.seal.block import Label, RawSeed, Seed, check_commitment, decrypt
+from broker.seal.check import Verified, check_acceptance, check_header, check_signature
+from broker.seal.credentials import Credentials, decode_credentials
+from broker.seal.envelope import Slice, decode_slice, encode_slice
+from broker.seal.ground import Ground
+from broker.seal.parts import Part, PartKind, leaf
+from broker.seal.seal import CREDENTIALS_LABEL, LEDGER_LABEL
+from broker.seal.secrets import OpeningSecrets
+from broker.seal.slot import Row, SlotContent, SlotForm, decode_content, open_slot, read_slot, row_digest
+
+
+class Received(NamedTuple):
+    """A slice whose signatures, keys and commitments hold; nothing of its content was decrypted but the credentials."""
+
+    slice: Slice
+    acceptance: Acceptance
+    slot_part: int
+    slot: SlotForm
+    content: SlotContent
+    row: Row
+    credentials: Credentials
+
+    def seed(self, label: Label) -> RawSeed:
+        """The seed of a block that this reader was given.
+
+        Raises:
+            KeyError: it was not.
+        """
+        for entry, seed in zip(self.row.entries, self.content.seeds, strict=True):
+            if entry.label == label:
+                return seed
+        raise KeyError(label)
+
+    def part(self, label: Label) -> int:
+        """The part that holds a block that this reader was given.
+
+        Raises:
+            KeyError: it was not given.
+        """
+        for entry in self.row.entries:
+            if entry.label == label:
+                return entry.part
+        raise KeyError(label)
+
+    def open(self, label: Label) -> bytes:
+        """The content of a block that this reader was given."""
+        return open_block(self.slice, self.part(label), label, self.seed(label))
+
+
+def receive_slice(
+    data: bytes, *, recipient: AgencyId, secrets: OpeningSecrets, ground: Ground, verified: Verified
+) -> Received:
+    """Verifies a slice as its recipient.
+
+    Raises:
+        Invalid: the first check that fails.
+        KeyUnavailable: the recipient's prekey is not, or no longer, here.
+    """
+    got = decode_slice(data)
+    acceptance = decode_acceptance(got.acceptance)
+    check_acceptance(acceptance, got.root, ground=ground, verified=verified)
+    accepted_at = acceptance.statement.appended_at
+    check_header(got.header, ground=ground, accepted_at=accepted_at)
+    check_signature(got.header, got.signed, got.root, ground=ground, accepted_at=accepted_at, verified=verified)
+    slot_part, slot = _own_slot(got, recipient)
+    ground.check_prekey(recipient, slot.prekey_id, got.header.sealed_at)
+    prk = secrets.get(got.header.agency, got.header.instance, slot)
+    content, row = decode_content(open_slot(prk, got.header_hash, slot))
+    _check_row(got, slot, content, row)
+    body = got.parts[1].body
+    credentials = decode_credentials(
+        decrypt(content.credentials_seed, CREDENTIALS_LABEL.encode(got.header_hash), body)
+    )
+    return Received(got, acceptance, slot_part, slot, content, row, credentials)
+
+
+def _own_slot(got: Slice, recipient: AgencyId) -> tuple[int, SlotForm]:
+    """Check 21: the slice shows exactly what its slot names."""
+    slots = [index for index, part in got.parts.items() if part.kind == PartKind.SLOT]
+    if len(slots) != 1 or got.parts.get(1, Part(PartKind.PADDING, b"")).kind != PartKind.CREDENTIALS:
+        raise Invalid(Check.SLICE, "a slice has one slot and the credentials")
+    slot = read_slot(got.parts[slots[0]].body)
+    if slot.reader != recipient:
+        raise Invalid(Check.SLICE, "the slice is for another reader")
+    if got.parts.keys() != {1, slots[0], *slot.parts}:
+        raise Invalid(Check.SLICE, "the slice holds other parts than its slot names")
+    return slots[0], slot
+
+
+def _check_row(got: Slice, slot: SlotForm, content: SlotContent, row: Row) -> None:
+    """Checks 23, 25 and 35: row, commitments, labels."""
+    if not compare_digest(row_digest(content.salt, content.row), slot.row_digest) or row.reader != slot.reader:
+        raise Invalid(Check.ROW, "the row is not the one that the slot shows")
+    if sorted(entry.part for entry in row.entries) != list(slot.parts):
+        raise Invalid(Check.ROW, "the row lists other parts than the slot")
+    if len({entry.label for entry in row.entries}) != len(row.entries):
+        raise Invalid(Check.LABEL_TWICE, "two blocks have the same compartment and person")
+    for entry, seed in zip(row.entries, content.seeds, strict=True):
+        part = got.parts[entry.part]
+        ledger = entry.label == LEDGER_LABEL
+        if part.kind != (PartKind.LEDGER if ledger else PartKind.BLOCK):
+            raise Invalid(Check.ROW, "the row names a part of another kind")
+        if entry.label.serial and entry.label.compartment < Compartment.CREDENTIALS:
+            raise Invalid(Check.ROW, "a compartment has a serial")
+        check_commitment(seed, entry.label.encode(got.header_hash), part.body)
+
+
+def open_block(got: Slice, part: int, label: Label, seed: Seed) -> bytes:
+    """The content of one block of a slice.
+
+    Raises:
+        Invalid: COMMITMENT, BLOCK_OPEN or CONTENT.
+    """
+    return decrypt(seed, label.encode(got.header_hash), got.parts[part].body)
+
+
+def keep(received: Received) -> bytes:
+    """The slice without its slot, as a recipient keeps it: only the slot's leaf hash stays (§3.3)."""
+    got = received.slice
+    index = received.slot_part
+    parts: Mapping[int, Part] = {
+        **got.parts,
+        index: Part(PartKind.HASH, leaf(PartKind.SLOT, index, got.parts[index].body)),
+    }
+    return encode_slice(
+        got.header_bytes, got.signed.encode(), got.size, sorted(parts.items()), got.proof, got.acceptance
+    )
