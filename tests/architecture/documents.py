@@ -15,7 +15,7 @@ _CITED: Final = re.compile(r"docs/spec/([a-z-]+)\.md(?:``)?(?:[ \n#]+§([0-9]+(?
 _HEADING: Final = re.compile(r"^#+ +(?:§ *)?([0-9]+(?:\.[0-9]+)*)\.? ", re.MULTILINE)
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n?[A-Za-z0-9+/=]|AGE-SECRET-KEY-1[A-Z0-9]")
 _THIS_MACHINE: Final = re.compile(
-    r"(?<![\w.])/(?:work|root|home)/[a-z]|--(?:extra-)?index-url|--find-links|python" "hosted"
+    r"(?<![\w.])/(?:work|root|home)/[a-z]|--(?:extra-)?index-url|--find" "-links|python" "hosted"
 )
 _WORD: Final = re.compile(r"[a-z]+")
 
