@@ -1,0 +1,1 @@
+"""What may be said: Avro schemas of events, controls and the envelope, and their catalogue. Data, no code."""
