@@ -31,6 +31,8 @@ GROUP_BYTES: Final = 8 * 1024 * 1024
 
 _POLL: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 """Seconds between two looks of a waiting reader; the last one repeats."""
+_SURE: Final = 8
+"""After the first looks, a look without a sign of writing is spared, but every eighth is made."""
 
 _T = TypeVar("_T")
 
@@ -133,8 +135,12 @@ class EmbeddedStream:
 
         loop = asyncio.get_running_loop()
         deadline, looks = loop.time() + wait, 0
+        sign: tuple[int, int] | None = None
+        stored: list[Stored] = []
         while True:
-            stored = await self._reading(look)
+            before, sign = sign, self._reader.sign_of_writing()
+            if sign != before or looks < len(_POLL) or looks % _SURE == 0:
+                stored = await self._reading(look)
             left = deadline - loop.time()
             if stored or left <= 0:
                 return stored
