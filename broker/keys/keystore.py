@@ -1,0 +1,399 @@
+"""The local keystore: seeds of received blocks, each under the key of its (case, person), and their erasure.
+
+The key of a (case, person) is random and wrapped under the key ring; to erase is to destroy that one key. The
+keystore is a file of its own, ``keystore.sqlite``, to be left out of every backup: a copy of it, with the ring,
+undoes an erasure (``docs/spec/keys.md`` §4). Leaves when something must be erased to the adapter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import mmap
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from broker.checks import Check
+from broker.clock import Clock, Random, rfc3339
+from broker.errors import ConfigError, Invalid, KeyUnavailable, StoreError
+from broker.keys import disk
+from broker.keys.handles import SEED_SIZE, Handle, SeedHandle, WrappingKey
+from broker.names import AgencyId, CaseRef, Millis, PersonRef
+
+KEYSTORE_FILE: Final = "keystore.sqlite"
+CACHED_KEYS: Final = 1_024
+PARTS: Final = 65_536
+_APPLICATION: Final = 0x43424B53
+_VERSION: Final = 1
+_TAG_CHECK: Final = b"casebridge/1/keystore-check"
+_TAG_KEY: Final = b"casebridge/1/keystore-key"
+_TAG_SEED: Final = b"casebridge/1/keystore-seed"
+_NOT_A_KEYSTORE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+_SCHEMA: Final = f"""
+    BEGIN IMMEDIATE;
+    CREATE TABLE store (only INTEGER PRIMARY KEY CHECK (only = 1), proof BLOB NOT NULL) STRICT;
+    CREATE TABLE keys (id INTEGER PRIMARY KEY, case_ref BLOB NOT NULL, person BLOB NOT NULL, wrapped BLOB NOT NULL,
+        UNIQUE (case_ref, person)) STRICT;
+    CREATE TABLE seeds (key INTEGER NOT NULL REFERENCES keys (id), event BLOB NOT NULL, part INTEGER NOT NULL,
+        wrapped BLOB NOT NULL, PRIMARY KEY (key, event, part)) STRICT, WITHOUT ROWID;
+    CREATE TABLE erased (case_ref BLOB NOT NULL, person BLOB NOT NULL, at INTEGER NOT NULL, seeds INTEGER NOT NULL,
+        PRIMARY KEY (case_ref, person, at)) STRICT, WITHOUT ROWID;
+    PRAGMA application_id = {_APPLICATION};
+    PRAGMA user_version = {_VERSION};
+    COMMIT;
+"""
+_PRAGMAS: Final = (
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SeedEntry:
+    """A seed (32 bytes) and its place.
+
+    ``person`` is None where the block is of the whole case. ``event`` is the envelope's root (32 bytes; an event
+    id of 16 bytes is possible but may be used twice by a sender who cheats) and ``part`` a number below 65,536
+    that is used once in it, such as the part number.
+    """
+
+    case: CaseRef
+    person: PersonRef | None
+    event: bytes
+    part: int
+    seed: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.case) != 16 or len(self.person or bytes(16)) != 16 or len(self.event) not in (16, 32):
+            raise ValueError("case and person have 16 bytes, an event 16 or 32")
+        if len(self.seed) != SEED_SIZE or not 0 <= self.part < PARTS:
+            raise ValueError("a seed has 32 bytes, a part a number below 65536")
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was destroyed: the one key of a (case, person), and with it the use of ``seeds`` seeds, at ``at`` (ms).
+
+    ``seeds`` is 0 where nothing was held.
+    """
+
+    case: CaseRef
+    person: PersonRef | None
+    at: Millis
+    seeds: int
+
+
+class Keystore:
+    """Seeds by (case, person, event, part).
+
+    What ``put`` returns from is durable (WAL, synchronous FULL). Calling it again with the same seeds changes
+    nothing, so the caller retries: first the keystore, then its own transaction that records the receipt.
+    Several processes may hold the file open; one object belongs to one thread.
+    """
+
+    def __init__(
+        self, path: Path, database: sqlite3.Connection, key: WrappingKey, agency: AgencyId, clock: Clock, random: Random
+    ) -> None:
+        """Use ``open``."""
+        self._path, self._database, self._key = path, database, key
+        self._clock, self._random = clock, random
+        self._agency = bytes((len(agency.encode()),)) + agency.encode()
+        self._opened: dict[tuple[bytes, bytes, bytes], WrappingKey] = {}
+
+    @classmethod
+    def open(cls, path: Path, *, key: WrappingKey, agency: AgencyId, clock: Clock, random: Random) -> Self:
+        """The keystore at ``path`` (made if missing, mode 0600), under ``KeyRing.keystore_key()`` of the agency.
+
+        Raises:
+            ConfigError: not a keystore, of another agency or ring, damaged, or others may read it.
+            StoreError: the disk refused.
+        """
+        disk.check_folder(path.parent)
+        if not os.path.lexists(path):
+            with contextlib.suppress(ConfigError):  # another process was first
+                disk.create_private(path, b"")
+        disk.check_file(path)
+        with _refusals(path):
+            database = sqlite3.connect(path, isolation_level=None)
+            keystore = cls(path, database, key, agency, clock, random)
+            try:
+                keystore._prepare()
+            except BaseException:
+                database.close()
+                raise
+        return keystore
+
+    def close(self) -> None:
+        """Close the file and forget all keys."""
+        self._forget()
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Several ``put`` in one durable step: all of them or, after an exception, none.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        with _refusals(self._path):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    def put(self, entries: Sequence[SeedEntry]) -> None:
+        """Keep these seeds: all or none, in the transaction that is open, else in one of their own.
+
+        Raises:
+            Invalid: check LABEL_TWICE: another seed is kept at the same place; the first one stays.
+            KeyUnavailable: a key of the keystore does not open.
+            StoreError: the disk refused.
+        """
+        if not self._database.in_transaction:
+            with self.transaction():
+                self._put(entries)
+            return
+        with _refusals(self._path):
+            self._database.execute("SAVEPOINT put")
+            try:
+                self._put(entries)
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK TO put")
+                raise
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("RELEASE put")
+
+    def get(self, case: CaseRef, person: PersonRef | None, event: bytes, part: int) -> SeedHandle:
+        """The seed at this place, as a handle that derives.
+
+        Raises:
+            KeyUnavailable: never given to this agency, erased, or altered on disk.
+            StoreError: the disk refused.
+        """
+        who = person or b""
+        with _refusals(self._path):
+            found = self._database.execute(
+                "SELECT k.wrapped, s.wrapped FROM keys k JOIN seeds s ON s.key = k.id"
+                " WHERE k.case_ref = ? AND k.person = ? AND s.event = ? AND s.part = ?",
+                (case, who, event, part),
+            ).fetchone()
+        if found is None:
+            self._explain(case, who)
+        return SeedHandle(self._case_key(case, who, found[0]).unwrap(found[1], aad=_seed_aad(event, part)))
+
+    def parts(self, case: CaseRef, event: bytes) -> list[tuple[PersonRef | None, int]]:
+        """The places of this event whose seeds are kept: (person, part), in order of part.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        with _refusals(self._path):
+            rows = self._database.execute(
+                "SELECT k.person, s.part FROM keys k JOIN seeds s ON s.key = k.id"
+                " WHERE k.case_ref = ? AND s.event = ? ORDER BY s.part",
+                (case, event),
+            ).fetchall()
+        return [(PersonRef(person) if person else None, part) for person, part in rows]
+
+    def erase(self, case: CaseRef, person: PersonRef | None) -> Erasure:
+        """Destroy the key of this (case, person), make sure that no file of the keystore holds it, and say what went.
+
+        Calling it again finishes what an error interrupted. What is received later for them gets a new key.
+
+        Raises:
+            StoreError: the disk refused, or another program still reads old pages: call again.
+        """
+        who = person or b""
+        needles: list[bytes] = []
+        erasure = Erasure(case, person, self._clock.now(), 0)
+        with self.transaction():
+            row = self._database.execute(
+                "SELECT id, wrapped FROM keys WHERE case_ref = ? AND person = ?", (case, who)
+            ).fetchone()
+            if row is not None:
+                needles.append(row[1])
+                seeds = self._database.execute("DELETE FROM seeds WHERE key = ?", (row[0],)).rowcount
+                self._database.execute("DELETE FROM keys WHERE id = ?", (row[0],))
+                erasure = Erasure(case, person, erasure.at, seeds)
+                self._database.execute(
+                    "INSERT OR REPLACE INTO erased VALUES (?, ?, ?, ?)", (case, who, erasure.at, seeds)
+                )
+        self._forget()
+        self._scrub(needles)
+        return erasure
+
+    def erase_case(self, case: CaseRef) -> list[Erasure]:
+        """``erase`` for the case itself and each of its persons.
+
+        Raises:
+            StoreError: as ``erase``; those before it are done.
+        """
+        with _refusals(self._path):
+            rows = self._database.execute("SELECT person FROM keys WHERE case_ref = ?", (case,)).fetchall()
+        return [self.erase(case, PersonRef(person) if person else None) for (person,) in rows]
+
+    def erasures(self, case: CaseRef) -> list[Erasure]:
+        """What was destroyed in this case so far, in order of time.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        with _refusals(self._path):
+            rows = self._database.execute(
+                "SELECT person, at, seeds FROM erased WHERE case_ref = ? ORDER BY at, person", (case,)
+            ).fetchall()
+        return [Erasure(case, PersonRef(who) if who else None, Millis(at), seeds) for who, at, seeds in rows]
+
+    def _prepare(self) -> None:
+        """Set the connection up, make the tables of a new file, and prove that the key is the right one."""
+        for pragma in _PRAGMAS:
+            self._database.execute(pragma)
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        (application,) = self._database.execute("PRAGMA application_id").fetchone()
+        if (application, version) == (0, 0):
+            with disk.locked(self._path.with_suffix(".lock")):
+                if self._database.execute("PRAGMA user_version").fetchone() == (0,):
+                    self._make()
+        elif (application, version) != (_APPLICATION, _VERSION):
+            raise ConfigError(f"{self._path} is not a keystore of this version of casebridge")
+        (proof,) = self._database.execute("SELECT proof FROM store").fetchone() or (b"",)
+        try:
+            self._key.unwrap(proof, aad=_TAG_CHECK + self._agency)
+        except KeyUnavailable:
+            raise ConfigError(f"{self._path} belongs to another agency or key ring; use the folder of yours") from None
+
+    def _make(self) -> None:
+        proof = self._key.wrap(b"", aad=_TAG_CHECK + self._agency, random=self._random)
+        store = f"INSERT INTO store VALUES (1, x'{proof.hex()}');"
+        try:
+            self._database.executescript(_SCHEMA.replace("COMMIT;", store + "COMMIT;"))
+        except sqlite3.Error:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    def _put(self, entries: Sequence[SeedEntry]) -> None:
+        keys: dict[tuple[CaseRef, bytes], tuple[int, WrappingKey]] = {}
+        rows = []
+        for entry in entries:
+            whose = (entry.case, entry.person or b"")
+            if whose not in keys:
+                keys[whose] = self._key_for(*whose)
+            number, key = keys[whose]
+            wrapped = key.wrap(entry.seed, aad=_seed_aad(entry.event, entry.part), random=self._random)
+            rows.append((number, entry.event, entry.part, wrapped))
+        kept = self._database.executemany("INSERT INTO seeds VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", rows).rowcount
+        if kept != len(rows):
+            self._compare(entries)
+
+    def _compare(self, entries: Sequence[SeedEntry]) -> None:
+        for entry in entries:
+            kept = self.get(entry.case, entry.person, entry.event, entry.part).disclose()
+            if not hmac.compare_digest(kept, entry.seed):
+                raise Invalid(
+                    Check.LABEL_TWICE, "another seed is kept for this part", event=entry.event.hex(), part=entry.part
+                )
+
+    def _key_for(self, case: CaseRef, who: bytes) -> tuple[int, WrappingKey]:
+        """Number and key of a (case, person), drawn now if there is none."""
+        row = self._database.execute(
+            "SELECT id, wrapped FROM keys WHERE case_ref = ? AND person = ?", (case, who)
+        ).fetchone()
+        if row is None:
+            fresh = self._random.bytes(SEED_SIZE)
+            wrapped = self._key.wrap(fresh, aad=self._key_aad(case, who), random=self._random)
+            row = self._database.execute(
+                "INSERT INTO keys (case_ref, person, wrapped) VALUES (?, ?, ?) RETURNING id, wrapped",
+                (case, who, wrapped),
+            ).fetchone()
+        return row[0], self._case_key(case, who, row[1])
+
+    def _case_key(self, case: CaseRef, who: bytes, wrapped: bytes) -> WrappingKey:
+        """The key of a (case, person). A cached one serves only while the same wrapped key still stands on disk."""
+        name = (case, who, wrapped)
+        key = self._opened.get(name)
+        if key is None:
+            key = WrappingKey(self._key.unwrap(wrapped, aad=self._key_aad(case, who)))
+            if len(self._opened) >= CACHED_KEYS:
+                self._opened.pop(next(iter(self._opened)))
+            self._opened[name] = key
+        return key
+
+    def _key_aad(self, case: CaseRef, who: bytes) -> bytes:
+        return b"".join((_TAG_KEY, self._agency, case, bytes((len(who),)), who))
+
+    def _explain(self, case: CaseRef, who: bytes) -> None:
+        with _refusals(self._path):
+            (at,) = self._database.execute(
+                "SELECT max(at) FROM erased WHERE case_ref = ? AND person = ?", (case, who)
+            ).fetchone()
+        if at is not None:
+            raise KeyUnavailable(f"the key of this block is not here: this agency erased it at {rfc3339(at)}")
+        raise KeyUnavailable("the key of this block was never given to this agency")
+
+    def _forget(self) -> None:
+        for key in self._opened.values():
+            key.close()
+        self._opened.clear()
+
+    def _scrub(self, needles: Sequence[bytes]) -> None:
+        """Empty the write-ahead log, then look for the destroyed keys in the file itself: SQLite may leave a copy of a
+        cell in the free part of a page when it splits or joins pages, and a VACUUM writes every page anew."""
+        with _refusals(self._path):
+            self._truncate()
+            if not self._holds(needles):
+                return
+            self._database.execute("VACUUM")
+            self._truncate()
+            if self._holds(needles):
+                raise StoreError("the key is destroyed, but a copy stayed in the keystore file; call erase again")
+
+    def _truncate(self) -> None:
+        (busy, _, _) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreError("the key is destroyed, but another program still reads old pages; call erase again")
+
+    def _holds(self, needles: Sequence[bytes]) -> bool:
+        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return any(content.find(needle) >= 0 for needle in needles)
+
+
+def _seed_aad(event: bytes, part: int) -> bytes:
+    return b"".join((_TAG_SEED, bytes((len(event),)), event, part.to_bytes(2, "big")))
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Errors of SQLite and of the disk as errors of the exchange."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code in _NOT_A_KEYSTORE:
+            raise ConfigError(f"{path} is damaged or not a keystore") from error
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        raise StoreError(f"the keystore {path} refused ({name}); nothing was half-written", code=code) from error
+    except OSError as error:
+        raise StoreError(f"cannot use the keystore {path}: {(error.strerror or 'error').lower()}") from error
