@@ -7,7 +7,7 @@ from typing import Final
 
 from broker import limits
 from broker.checks import Check
-from broker.clock import DAY, MINUTE, day_of
+from broker.clock import day_of
 from broker.errors import Invalid
 from broker.keys.handles import verify
 from broker.names import AgencyId, Digest, Millis
@@ -18,8 +18,6 @@ from broker.seal.header import Header
 from broker.seal.parts import PartKind, Signed, acceptance_message, batch_message
 from broker.seal.slot import SlotForm, read_slot
 
-SKEW: Final = 10 * MINUTE
-LONGEST_HELD: Final = 7 * DAY
 _KEPT: Final = 1_024
 
 
@@ -53,13 +51,13 @@ def check_header(header: Header, *, ground: Ground, accepted_at: Millis) -> None
     ground.check_type(header.type, header.variant, header.schema_id)
     ground.check_bundle(header.bundle, accepted_at)
     ground.check_publisher(header.agency, accepted_at)
-    sealed_at = header.sealed_at
+    sealed_at, window = header.sealed_at, ground.parameters(accepted_at)
     if int.from_bytes(header.event_id[:6], "big") != sealed_at or header.event_id[6] >> 4 != 7:
         raise Invalid(Check.TIME, "the event id does not carry the time of sealing")
-    if sealed_at > accepted_at + SKEW or header.act_at > sealed_at + SKEW:
+    if sealed_at > accepted_at + window.sealed_ahead or header.act_at > sealed_at + window.sealed_ahead:
         raise Invalid(Check.TIME, "the event says that it comes from the future; check the clock of the sender")
-    if sealed_at < accepted_at - LONGEST_HELD:
-        raise Invalid(Check.TIME, "the event was held back for more than 7 days; seal it again as a new event")
+    if sealed_at < accepted_at - window.sealed_behind:
+        raise Invalid(Check.TIME, "the event was held back for too long; seal it again as a new event")
 
 
 def check_signature(

@@ -1,7 +1,7 @@
 """The directory as a file: canonical JSON, one signature over the agencies, prekeys beside it.
 
-``Directory`` values come only from here; what cannot be read exactly, or is not signed, is refused whole. The format is in
-``docs/spec/directory.md``.
+``Directory`` values come only from here; what cannot be read exactly, or is not signed, is refused whole. The
+format is in ``docs/spec/directory.md``.
 """
 
 from __future__ import annotations
