@@ -82,7 +82,9 @@ class Fact:
     ``mandates`` are those given in this event, or carried by it from earlier ones, as far as this party was
     told. ``control`` holds the fields of the ``access`` compartment of a control, as far as this party reads
     them, else it is empty. ``routing`` as in ``Event.routing``. ``to`` is filled only for what this party
-    wrote itself.
+    wrote itself, and so is ``told``: the mandates that it told each reader in this event. ``sender_roles`` are the
+    roles claimed, in the order of ``persons``. ``compartments`` are the blocks that this party reads. ``coded`` holds
+    the few coded values that authority goes by, as far as this party reads them: ``place.status`` by person.
     """
 
     event_id: EventId
@@ -103,6 +105,8 @@ class Fact:
     control: Mapping[str, Any] = field(default_factory=dict)
     to: tuple[AgencyId, ...] = ()
     compartments: frozenset[BlockKey] = frozenset()
+    coded: Mapping[tuple[str, PersonRef | None], Any] = field(default_factory=dict)
+    told: Mapping[AgencyId, tuple[Digest, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

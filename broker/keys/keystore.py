@@ -9,53 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import mmap
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 from broker.checks import Check
 from broker.clock import Clock, Random, rfc3339
-from broker.errors import ConfigError, Invalid, KeyUnavailable, StoreError
-from broker.keys import disk
-from broker.keys.handles import SEED_SIZE, Handle, SeedHandle, WrappingKey
+from broker.errors import ConfigError, Invalid, KeyUnavailable
+from broker.keys import seedfile
+from broker.keys.handles import SEED_SIZE, SeedHandle, WrappingKey
+from broker.keys.seedfile import refusals
 from broker.names import AgencyId, CaseRef, Millis, PersonRef
 
 KEYSTORE_FILE: Final = "keystore.sqlite"
 CACHED_KEYS: Final = 1_024
 PARTS: Final = 65_536
-_APPLICATION: Final = 0x43424B53
-_VERSION: Final = 1
-_TAG_CHECK: Final = b"casebridge/1/keystore-check"
+_TAG_PROOF: Final = b"casebridge/1/keystore-proof"
 _TAG_KEY: Final = b"casebridge/1/keystore-key"
 _TAG_SEED: Final = b"casebridge/1/keystore-seed"
-_NOT_A_KEYSTORE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-
-_SCHEMA: Final = f"""
-    BEGIN IMMEDIATE;
-    CREATE TABLE store (only INTEGER PRIMARY KEY CHECK (only = 1), proof BLOB NOT NULL) STRICT;
-    CREATE TABLE keys (id INTEGER PRIMARY KEY, case_ref BLOB NOT NULL, person BLOB NOT NULL, wrapped BLOB NOT NULL,
-        UNIQUE (case_ref, person)) STRICT;
-    CREATE TABLE seeds (key INTEGER NOT NULL REFERENCES keys (id), event BLOB NOT NULL, part INTEGER NOT NULL,
-        wrapped BLOB NOT NULL, PRIMARY KEY (key, event, part)) STRICT, WITHOUT ROWID;
-    CREATE TABLE erased (case_ref BLOB NOT NULL, person BLOB NOT NULL, at INTEGER NOT NULL, seeds INTEGER NOT NULL,
-        PRIMARY KEY (case_ref, person, at)) STRICT, WITHOUT ROWID;
-    PRAGMA application_id = {_APPLICATION};
-    PRAGMA user_version = {_VERSION};
-    COMMIT;
-"""
-_PRAGMAS: Final = (
-    "PRAGMA busy_timeout = 5000",
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA temp_store = MEMORY",
-    "PRAGMA secure_delete = ON",
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-)
+_KEY_OF: Final = "SELECT id, wrapped FROM keys WHERE case_ref = ? AND person = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +56,7 @@ class SeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What was destroyed: the one key of a (case, person), and with it the use of ``seeds`` seeds, at ``at`` (ms).
-
-    ``seeds`` is 0 where nothing was held.
-    """
+    """What was destroyed: the one key of a (case, person), and with it the use of ``seeds`` seeds, at ``at`` (ms)."""
 
     case: CaseRef
     person: PersonRef | None
@@ -98,7 +69,7 @@ class Keystore:
 
     What ``put`` returns from is durable (WAL, synchronous FULL). Calling it again with the same seeds changes
     nothing, so the caller retries: first the keystore, then its own transaction that records the receipt.
-    Several processes may hold the file open; one object belongs to one thread.
+    Several processes may hold the file open; one object belongs to one thread. A damaged file is a ConfigError.
     """
 
     def __init__(
@@ -118,19 +89,13 @@ class Keystore:
             ConfigError: not a keystore, of another agency or ring, damaged, or others may read it.
             StoreError: the disk refused.
         """
-        disk.check_folder(path.parent)
-        if not os.path.lexists(path):
-            with contextlib.suppress(ConfigError):  # another process was first
-                disk.create_private(path, b"")
-        disk.check_file(path)
-        with _refusals(path):
-            database = sqlite3.connect(path, isolation_level=None)
-            keystore = cls(path, database, key, agency, clock, random)
-            try:
-                keystore._prepare()
-            except BaseException:
-                database.close()
-                raise
+        database = seedfile.connect(path)
+        keystore = cls(path, database, key, agency, clock, random)
+        try:
+            keystore._prepare()
+        except BaseException:
+            database.close()
+            raise
         return keystore
 
     def close(self) -> None:
@@ -151,7 +116,7 @@ class Keystore:
         Raises:
             StoreError: the disk refused.
         """
-        with _refusals(self._path):
+        with refusals(self._path):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -173,7 +138,7 @@ class Keystore:
             with self.transaction():
                 self._put(entries)
             return
-        with _refusals(self._path):
+        with refusals(self._path):
             self._database.execute("SAVEPOINT put")
             try:
                 self._put(entries)
@@ -193,7 +158,7 @@ class Keystore:
             StoreError: the disk refused.
         """
         who = person or b""
-        with _refusals(self._path):
+        with refusals(self._path):
             found = self._database.execute(
                 "SELECT k.wrapped, s.wrapped FROM keys k JOIN seeds s ON s.key = k.id"
                 " WHERE k.case_ref = ? AND k.person = ? AND s.event = ? AND s.part = ?",
@@ -209,7 +174,7 @@ class Keystore:
         Raises:
             StoreError: the disk refused.
         """
-        with _refusals(self._path):
+        with refusals(self._path):
             rows = self._database.execute(
                 "SELECT k.person, s.part FROM keys k JOIN seeds s ON s.key = k.id"
                 " WHERE k.case_ref = ? AND s.event = ? ORDER BY s.part",
@@ -220,29 +185,28 @@ class Keystore:
     def erase(self, case: CaseRef, person: PersonRef | None) -> Erasure:
         """Destroy the key of this (case, person), make sure that no file of the keystore holds it, and say what went.
 
-        Calling it again finishes what an error interrupted. What is received later for them gets a new key.
+        Not inside ``transaction``. Calling it again finishes what an error interrupted and gives the same statement;
+        where nothing was ever held, the statement has 0 seeds. What is received for them later gets a new key.
 
         Raises:
             StoreError: the disk refused, or another program still reads old pages: call again.
         """
-        who = person or b""
-        needles: list[bytes] = []
-        erasure = Erasure(case, person, self._clock.now(), 0)
+        who, now = person or b"", self._clock.now()
         with self.transaction():
-            row = self._database.execute(
-                "SELECT id, wrapped FROM keys WHERE case_ref = ? AND person = ?", (case, who)
-            ).fetchone()
+            row = self._database.execute(_KEY_OF, (case, who)).fetchone()
             if row is not None:
-                needles.append(row[1])
                 seeds = self._database.execute("DELETE FROM seeds WHERE key = ?", (row[0],)).rowcount
                 self._database.execute("DELETE FROM keys WHERE id = ?", (row[0],))
-                erasure = Erasure(case, person, erasure.at, seeds)
                 self._database.execute(
-                    "INSERT OR REPLACE INTO erased VALUES (?, ?, ?, ?)", (case, who, erasure.at, seeds)
+                    "INSERT INTO erased VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET seeds = seeds + excluded.seeds",
+                    (case, who, now, seeds),
                 )
         self._forget()
-        self._scrub(needles)
-        return erasure
+        erased = [one for one in self.erasures(case) if one.person == person]
+        if erased:
+            with refusals(self._path):
+                seedfile.scrub(self._database, self._path, None if row is None else row[1])
+        return erased[-1] if erased else Erasure(case, person, now, 0)
 
     def erase_case(self, case: CaseRef) -> list[Erasure]:
         """``erase`` for the case itself and each of its persons.
@@ -250,7 +214,7 @@ class Keystore:
         Raises:
             StoreError: as ``erase``; those before it are done.
         """
-        with _refusals(self._path):
+        with refusals(self._path):
             rows = self._database.execute("SELECT person FROM keys WHERE case_ref = ?", (case,)).fetchall()
         return [self.erase(case, PersonRef(person) if person else None) for (person,) in rows]
 
@@ -260,39 +224,25 @@ class Keystore:
         Raises:
             StoreError: the disk refused.
         """
-        with _refusals(self._path):
+        with refusals(self._path):
             rows = self._database.execute(
                 "SELECT person, at, seeds FROM erased WHERE case_ref = ? ORDER BY at, person", (case,)
             ).fetchall()
         return [Erasure(case, PersonRef(who) if who else None, Millis(at), seeds) for who, at, seeds in rows]
 
     def _prepare(self) -> None:
-        """Set the connection up, make the tables of a new file, and prove that the key is the right one."""
-        for pragma in _PRAGMAS:
-            self._database.execute(pragma)
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        (application,) = self._database.execute("PRAGMA application_id").fetchone()
-        if (application, version) == (0, 0):
-            with disk.locked(self._path.with_suffix(".lock")):
-                if self._database.execute("PRAGMA user_version").fetchone() == (0,):
-                    self._make()
-        elif (application, version) != (_APPLICATION, _VERSION):
-            raise ConfigError(f"{self._path} is not a keystore of this version of casebridge")
-        (proof,) = self._database.execute("SELECT proof FROM store").fetchone() or (b"",)
+        """Make the tables of a new file, and prove that the key is the right one."""
+        aad = _TAG_PROOF + self._agency
+        with refusals(self._path):
+            if seedfile.is_new(self._database, self._path):
+                with self.transaction():
+                    if seedfile.is_new(self._database, self._path):  # else another process was first
+                        seedfile.make(self._database, self._key.wrap(b"", aad=aad, random=self._random))
+            (proof,) = self._database.execute("SELECT proof FROM store").fetchone() or (b"",)
         try:
-            self._key.unwrap(proof, aad=_TAG_CHECK + self._agency)
+            self._key.unwrap(proof, aad=aad)
         except KeyUnavailable:
             raise ConfigError(f"{self._path} belongs to another agency or key ring; use the folder of yours") from None
-
-    def _make(self) -> None:
-        proof = self._key.wrap(b"", aad=_TAG_CHECK + self._agency, random=self._random)
-        store = f"INSERT INTO store VALUES (1, x'{proof.hex()}');"
-        try:
-            self._database.executescript(_SCHEMA.replace("COMMIT;", store + "COMMIT;"))
-        except sqlite3.Error:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
 
     def _put(self, entries: Sequence[SeedEntry]) -> None:
         keys: dict[tuple[CaseRef, bytes], tuple[int, WrappingKey]] = {}
@@ -318,9 +268,7 @@ class Keystore:
 
     def _key_for(self, case: CaseRef, who: bytes) -> tuple[int, WrappingKey]:
         """Number and key of a (case, person), drawn now if there is none."""
-        row = self._database.execute(
-            "SELECT id, wrapped FROM keys WHERE case_ref = ? AND person = ?", (case, who)
-        ).fetchone()
+        row = self._database.execute(_KEY_OF, (case, who)).fetchone()
         if row is None:
             fresh = self._random.bytes(SEED_SIZE)
             wrapped = self._key.wrap(fresh, aad=self._key_aad(case, who), random=self._random)
@@ -344,8 +292,8 @@ class Keystore:
     def _key_aad(self, case: CaseRef, who: bytes) -> bytes:
         return b"".join((_TAG_KEY, self._agency, case, bytes((len(who),)), who))
 
-    def _explain(self, case: CaseRef, who: bytes) -> None:
-        with _refusals(self._path):
+    def _explain(self, case: CaseRef, who: bytes) -> NoReturn:
+        with refusals(self._path):
             (at,) = self._database.execute(
                 "SELECT max(at) FROM erased WHERE case_ref = ? AND person = ?", (case, who)
             ).fetchone()
@@ -358,42 +306,6 @@ class Keystore:
             key.close()
         self._opened.clear()
 
-    def _scrub(self, needles: Sequence[bytes]) -> None:
-        """Empty the write-ahead log, then look for the destroyed keys in the file itself: SQLite may leave a copy of a
-        cell in the free part of a page when it splits or joins pages, and a VACUUM writes every page anew."""
-        with _refusals(self._path):
-            self._truncate()
-            if not self._holds(needles):
-                return
-            self._database.execute("VACUUM")
-            self._truncate()
-            if self._holds(needles):
-                raise StoreError("the key is destroyed, but a copy stayed in the keystore file; call erase again")
-
-    def _truncate(self) -> None:
-        (busy, _, _) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise StoreError("the key is destroyed, but another program still reads old pages; call erase again")
-
-    def _holds(self, needles: Sequence[bytes]) -> bool:
-        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return any(content.find(needle) >= 0 for needle in needles)
-
 
 def _seed_aad(event: bytes, part: int) -> bytes:
     return b"".join((_TAG_SEED, bytes((len(event),)), event, part.to_bytes(2, "big")))
-
-
-@contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """Errors of SQLite and of the disk as errors of the exchange."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code in _NOT_A_KEYSTORE:
-            raise ConfigError(f"{path} is damaged or not a keystore") from error
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        raise StoreError(f"the keystore {path} refused ({name}); nothing was half-written", code=code) from error
-    except OSError as error:
-        raise StoreError(f"cannot use the keystore {path}: {(error.strerror or 'error').lower()}") from error

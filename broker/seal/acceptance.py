@@ -54,9 +54,7 @@ def decode_acceptance(data: bytes) -> Acceptance:
     """
     cursor = Cursor(data, Check.ACCEPTANCE)
     topic_id, partition, offset, appended_at = cursor.take(16), cursor.u32(), cursor.u64(), Millis(cursor.u64())
-    statement = Statement(
-        topic_id, partition, offset, appended_at, Digest(cursor.take(32)), Digest(cursor.take(32))
-    )
+    statement = Statement(topic_id, partition, offset, appended_at, Digest(cursor.take(32)), Digest(cursor.take(32)))
     acceptance = Acceptance(statement, AgencyId(cursor.text()), read_signed(cursor))
     cursor.end()
     return acceptance

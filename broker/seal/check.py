@@ -105,9 +105,7 @@ def check_envelope(
     """
     header = envelope.header
     check_header(header, ground=ground, accepted_at=accepted_at)
-    check_signature(
-        header, envelope.signed, envelope.root, ground=ground, accepted_at=accepted_at, verified=verified
-    )
+    check_signature(header, envelope.signed, envelope.root, ground=ground, accepted_at=accepted_at, verified=verified)
     kinds = [part.kind for part in envelope.parts]
     if kinds.count(PartKind.CREDENTIALS) != 1 or kinds.count(PartKind.LEDGER) != 1:
         raise Invalid(Check.PARTS, "an envelope has exactly one credentials part and one ledger")

@@ -136,9 +136,7 @@ def _slot(
     told = range(len(plan.mandates)) if author else reader.told
     basis, role = (Basis.AUTHOR, Role.OR) if author else (Basis.PARTY, Role.OR)
     keyed += [Keyed(Label(Compartment.MANDATE, i, plan.mandates[i].person), basis, role) for i in told]
-    keyed += [
-        Keyed(label, basis, role) for agency, label in granted.items() if author or agency == reader.agency
-    ]
+    keyed += [Keyed(label, basis, role) for agency, label in granted.items() if author or agency == reader.agency]
     return SlotDraft(
         reader=reader.agency,
         prekey=materials.prekeys[reader.agency],
@@ -162,9 +160,7 @@ def _aliases(event: Event, roles: Sequence[Held], keyed: Sequence[Keyed]) -> tup
 
 
 def _auditor(agency: AgencyId, event: Event, place: Place, materials: Materials) -> SlotDraft:
-    keyed = [
-        Keyed(label_of(key), Basis.PARTY, Role.AU) for key in event.blocks if key[0] is Compartment.ACCESS
-    ]
+    keyed = [Keyed(label_of(key), Basis.PARTY, Role.AU) for key in event.blocks if key[0] is Compartment.ACCESS]
     return SlotDraft(
         reader=agency,
         prekey=materials.prekeys[agency],

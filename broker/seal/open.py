@@ -84,9 +84,7 @@ def receive_slice(
     content, row = decode_content(open_slot(prk, got.header_hash, slot))
     _check_row(got, slot, content, row)
     body = got.parts[1].body
-    credentials = decode_credentials(
-        decrypt(content.credentials_seed, CREDENTIALS_LABEL.encode(got.header_hash), body)
-    )
+    credentials = decode_credentials(decrypt(content.credentials_seed, CREDENTIALS_LABEL.encode(got.header_hash), body))
     return Received(got, acceptance, slot_part, slot, content, row, credentials)
 
 

@@ -50,12 +50,7 @@ def failures(form: Format, path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None) or 0
-        if code & 0xFF == sqlite3.SQLITE_NOTADB:
-            raise _foreign(form, path) from error
-        sentence = _SENTENCES.get(code & 0xFF, "the database refused; see the detail")
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        raise _failed(form, path, sentence, sqlite=name) from error
+        raise explained(form, path, error) from error
     except OSError as error:
         match error:
             case FileNotFoundError():
@@ -65,6 +60,15 @@ def failures(form: Format, path: Path) -> Iterator[None]:
             case _:
                 sentence = "the operating system refused; see the detail"
         raise _failed(form, path, sentence, errno=error.errno) from error
+
+
+def explained(form: Format, path: Path, error: sqlite3.Error) -> StoreError | StreamError:
+    """What an error of SQLite means to the operator, judged by its code."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    if code & 0xFF == sqlite3.SQLITE_NOTADB:
+        return _foreign(form, path)
+    sentence = _SENTENCES.get(code & 0xFF, "the database refused; see the detail")
+    return _failed(form, path, sentence, sqlite=getattr(error, "sqlite_errorname", type(error).__name__))
 
 
 def create(path: Path, form: Format, *, fill: Callable[[sqlite3.Connection], None] = lambda _: None) -> None:

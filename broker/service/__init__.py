@@ -1,0 +1,1 @@
+"""The broker's daemon: follows the events topic, dispatches, and starts again where it stopped."""
