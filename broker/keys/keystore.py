@@ -80,6 +80,8 @@ class Keystore:
         self._clock, self._random = clock, random
         self._agency = bytes((len(agency.encode()),)) + agency.encode()
         self._opened: dict[tuple[bytes, bytes, bytes], WrappingKey] = {}
+        self._in_use: dict[tuple[CaseRef, bytes], tuple[int, WrappingKey]] = {}
+        """Keys met in the transaction that is open: its lock lets nobody change them meanwhile."""
 
     @classmethod
     def open(cls, path: Path, *, key: WrappingKey, agency: AgencyId, clock: Clock, random: Random) -> Self:
@@ -118,6 +120,7 @@ class Keystore:
         """
         with refusals(self._path):
             self._database.execute("BEGIN IMMEDIATE")
+            self._in_use.clear()
             try:
                 yield
                 self._database.execute("COMMIT")
@@ -125,6 +128,8 @@ class Keystore:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
+            finally:
+                self._in_use.clear()
 
     def put(self, entries: Sequence[SeedEntry]) -> None:
         """Keep these seeds: all or none, in the transaction that is open, else in one of their own.
@@ -145,6 +150,7 @@ class Keystore:
             except BaseException:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK TO put")
+                self._in_use.clear()
                 raise
             finally:
                 if self._database.in_transaction:
@@ -167,6 +173,26 @@ class Keystore:
         if found is None:
             self._explain(case, who)
         return SeedHandle(self._case_key(case, who, found[0]).unwrap(found[1], aad=_seed_aad(event, part)))
+
+    def get_all(self, case: CaseRef, event: bytes) -> dict[tuple[PersonRef | None, int], SeedHandle]:
+        """Every seed of this event that is kept: (person, part) -> its handle, in order of part; may be empty.
+
+        Raises:
+            KeyUnavailable: altered on disk.
+            StoreError: the disk refused.
+        """
+        with refusals(self._path):
+            rows = self._database.execute(
+                "SELECT k.person, s.part, k.wrapped, s.wrapped FROM keys k JOIN seeds s ON s.key = k.id"
+                " WHERE k.case_ref = ? AND s.event = ? ORDER BY s.part",
+                (case, event),
+            ).fetchall()
+        return {
+            (PersonRef(who) if who else None, part): SeedHandle(
+                self._case_key(case, who, wrapped).unwrap(seed, aad=_seed_aad(event, part))
+            )
+            for who, part, wrapped, seed in rows
+        }
 
     def parts(self, case: CaseRef, event: bytes) -> list[tuple[PersonRef | None, int]]:
         """The places of this event whose seeds are kept: (person, part), in order of part.
@@ -245,8 +271,7 @@ class Keystore:
             raise ConfigError(f"{self._path} belongs to another agency or key ring; use the folder of yours") from None
 
     def _put(self, entries: Sequence[SeedEntry]) -> None:
-        keys: dict[tuple[CaseRef, bytes], tuple[int, WrappingKey]] = {}
-        rows = []
+        keys, rows = self._in_use, []
         for entry in entries:
             whose = (entry.case, entry.person or b"")
             if whose not in keys:
