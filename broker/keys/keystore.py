@@ -17,7 +17,7 @@ from typing import Final, NoReturn, Self
 
 from broker.checks import Check
 from broker.clock import Clock, Random, rfc3339
-from broker.errors import ConfigError, Invalid, KeyUnavailable
+from broker.errors import ConfigError, Invalid, KeyUnavailable, StoreError
 from broker.keys import seedfile
 from broker.keys.handles import SEED_SIZE, SeedHandle, WrappingKey
 from broker.keys.seedfile import refusals
@@ -80,6 +80,7 @@ class Keystore:
         self._clock, self._random = clock, random
         self._agency = bytes((len(agency.encode()),)) + agency.encode()
         self._opened: dict[tuple[bytes, bytes, bytes], WrappingKey] = {}
+        self._open = False
         self._in_use: dict[tuple[CaseRef, bytes], tuple[int, WrappingKey]] = {}
         """Keys met in the transaction that is open: its lock lets nobody change them meanwhile."""
 
@@ -120,16 +121,18 @@ class Keystore:
         """
         with refusals(self._path):
             self._database.execute("BEGIN IMMEDIATE")
-            self._in_use.clear()
-            try:
-                yield
+        self._in_use, self._open = {}, True
+        try:
+            yield
+            with refusals(self._path):
                 self._database.execute("COMMIT")
-            except BaseException:
+        except BaseException:
+            with refusals(self._path):
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
-                raise
-            finally:
-                self._in_use.clear()
+            raise
+        finally:
+            self._in_use, self._open = {}, False
 
     def put(self, entries: Sequence[SeedEntry]) -> None:
         """Keep these seeds: all or none, in the transaction that is open, else in one of their own.
@@ -139,10 +142,12 @@ class Keystore:
             KeyUnavailable: a key of the keystore does not open.
             StoreError: the disk refused.
         """
-        if not self._database.in_transaction:
-            with self.transaction():
+        if not self._open:
+            with self.transaction(), refusals(self._path):
                 self._put(entries)
             return
+        if not self._database.in_transaction:  # SQLite undoes everything when the disk is full
+            raise StoreError("the transaction of the keystore was undone; begin it again")
         with refusals(self._path):
             self._database.execute("SAVEPOINT put")
             try:
@@ -150,7 +155,7 @@ class Keystore:
             except BaseException:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK TO put")
-                self._in_use.clear()
+                self._in_use = {}
                 raise
             finally:
                 if self._database.in_transaction:
@@ -218,7 +223,7 @@ class Keystore:
             StoreError: the disk refused, or another program still reads old pages: call again.
         """
         who, now = person or b"", self._clock.now()
-        with self.transaction():
+        with self.transaction(), refusals(self._path):
             row = self._database.execute(_KEY_OF, (case, who)).fetchone()
             if row is not None:
                 seeds = self._database.execute("DELETE FROM seeds WHERE key = ?", (row[0],)).rowcount

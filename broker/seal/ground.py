@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from broker.checks import Check
-from broker.errors import Invalid
+from broker.errors import InputError, Invalid
 from broker.event.catalogue import Catalogue
 from broker.names import AgencyId, AgencyKind, Digest, KeyId, Millis
 from broker.trust.bundle import Bundles, Parameters
@@ -61,9 +61,12 @@ class BundleGround:
     def _check_type(self, event_type: str, variant: str, schema_id: int) -> None:
         try:
             spec = self._catalogue.by_schema_id(schema_id)
-        except LookupError:
+        except InputError:
             raise Invalid(Check.TYPE, f"schema {schema_id} is not in the catalogue") from None
-        if spec.name != event_type or variant not in spec.variants:
+        named = spec
+        if event_type == "amend" and not spec.control:  # an amend carries the schema id of what it amends
+            named = self._catalogue.type("amend")
+        if named.name != event_type or variant not in named.variants:
             raise Invalid(Check.TYPE, "type, variant and schema do not belong together")
 
     def _check_bundle(self, cited: Digest, at: Millis) -> None:
