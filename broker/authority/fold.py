@@ -14,7 +14,7 @@ from dataclasses import replace
 from broker.authority import happenings
 from broker.authority.model import Fact, Given
 from broker.authority.senders import BY_RELATION, entry_for
-from broker.authority.state import CaseState, Effect, PersonState
+from broker.authority.state import CaseState, Effect, Holder, PersonState
 from broker.authority.table import Table
 from broker.names import AgencyKind, CaseRef, Digest, EventId, Millis, PersonRef, Phase, Role
 
@@ -123,7 +123,12 @@ def _whole(state: CaseState, fact: Fact) -> Effect:
         return Effect.STATUS
     if Role.OPENER in fact.sender_roles and state.opener not in (None, (fact.author, fact.event_id)):
         return Effect.SECOND_OPENER
-    if Role.OPENER in fact.sender_roles and any(one.position < fact.position for one in state.facts.values()):
+    if Role.OPENER in fact.sender_roles and any(
+        one.position < fact.position
+        and one.type not in state.table.controls
+        and state.effect(one.event_id) is Effect.EFFECTIVE
+        for one in state.facts.values()
+    ):
         return Effect.SECOND_OPENER
     return happenings.relation(state, fact)
 
@@ -172,7 +177,7 @@ def _holds(state: CaseState, agency: str, role: Role, person: PersonRef, at: Mil
 def _hear(state: CaseState, fact: Fact, role: Role, person: PersonRef, claimed: Phase) -> None:
     """Takes over the phase that a sender tells: of a person not known yet, or a later one from who must know."""
     known = state.persons.get(person)
-    if claimed is Phase.NEW:
+    if claimed is Phase.NEW or role is BY_RELATION:
         return
     believed = known is None or (claimed > known.phase and (not known.own or role in state.table.heard))
     if believed:
@@ -202,15 +207,11 @@ def _give(state: CaseState, given: Given) -> None:
             return
     if _taken(state, given):
         return
-    state.holders[given.digest] = _holder(given)
+    state.holders[given.digest] = Holder(given)
     if mandate.role is Role.IA:
-        _end(state, given, lambda other: other.agency != mandate.agency)
+        happenings.end_others(state, given, lambda other: other.agency != mandate.agency)
     elif not mandate.provisional:
-        _end(state, given, lambda other: other.provisional and other.person == mandate.person)
-
-
-_holder = happenings.holder_of
-_end = happenings.end_others
+        happenings.end_others(state, given, lambda other: other.provisional and other.person == mandate.person)
 
 
 def _taken(state: CaseState, given: Given) -> bool:
@@ -237,8 +238,6 @@ def _set_phases(state: CaseState, fact: Fact) -> None:
         after = happenings.phase_after(state, fact, claimed_role(fact, place), before)
         known = state.persons.get(person)
         if after is None:
-            if known is None:
-                state.persons[person] = PersonState(max(before, Phase.MISSING), True, fact.author, fact.event_id)
             continue
         if known is not None and known.phase is after and known.own and before is after:
             continue

@@ -20,11 +20,6 @@ _DISCHARGED = frozenset({"discharged", "transferred", "refused-full"})
 _DECISIONS = frozenset({"grant", "part-grant"})
 
 
-def holder_of(given: Given) -> Holder:
-    """The holder that a mandate makes."""
-    return Holder(given)
-
-
 def end_others(state: CaseState, given: Given, which: Callable[[Mandate], bool]) -> None:
     """Ends, with this mandate, the other mandates of the same role that ``which`` names."""
     for digest, holder in list(state.holders.items()):
