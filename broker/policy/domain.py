@@ -31,6 +31,9 @@ class Moment:
     expired: bool
     movement_ended: bool
 
+    def __str__(self) -> str:
+        return self.phase.label + " expired" * self.expired + " movement-ended" * self.movement_ended
+
 
 MOMENTS: Final = tuple(Moment(p, e, m) for p, e, m in product(Phase, (False, True), (False, True)))
 """All moments; every tuple of permits in this package runs along them."""

@@ -57,9 +57,7 @@ def read_files(folder: Path | None = None) -> dict[str, bytes]:
 
 def binding(files: Files) -> dict[str, bytes]:
     """Those files that decide something: the rules, their schema and the authority table."""
-    return {
-        name: data for name, data in files.items() if name.endswith(".cedar") or name in (SCHEMA, AUTHORITY)
-    }
+    return {name: data for name, data in files.items() if name.endswith(".cedar") or name in (SCHEMA, AUTHORITY)}
 
 
 def digest(files: Files) -> Digest:

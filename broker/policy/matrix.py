@@ -186,8 +186,4 @@ _DISTINCT: Final = {facts: tuple(dict.fromkeys(stands)) for facts, stands in _ST
 
 def _spelt(permits: tuple[bool, ...]) -> str:
     """A pattern without a letter, written out."""
-    reads = [m for m, permit in zip(MOMENTS, permits, strict=True) if permit]
-    return "; ".join(
-        m.phase.label + " expired" * m.expired + " movement-ended" * m.movement_ended
-        for m in reads
-    )
+    return "; ".join(str(m) for m, permit in zip(MOMENTS, permits, strict=True) if permit)
