@@ -15,7 +15,7 @@ LINT: Final = (str(Path(sys.executable).with_name("lint-imports")), "--no-logo",
 MODULES: Final = (
     *("names", "errors", "limits", "clock", "merkle", "checks"),
     *("event/a", "policy/a", "keys/a", "trust/a", "tlog/a", "stream/a", "authority/a", "seal/a", "audit/a"),
-    *("pipeline", "service/a", "telemetry"),
+    *("dispatch", "receive", "pipeline", "service/a", "telemetry"),
 )
 
 BREACHES: Final = {
@@ -26,8 +26,10 @@ BREACHES: Final = {
     "broker.trust.a": "broker.event.a",
     "broker.tlog.a": "broker.event.a",
     "broker.authority.a": "broker.seal.a",
-    "broker.audit.a": "broker.seal.a",
-    "broker.seal.a": "broker.pipeline",
+    "broker.seal.a": "broker.audit.a",
+    "broker.dispatch": "broker.receive",
+    "broker.receive": "broker.pipeline",
+    "broker.audit.a": "broker.pipeline",
     "broker.pipeline": "broker.service.a",
     "broker.names": "broker.event.a",
     "broker.service.a": "adapters.a",
