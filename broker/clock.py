@@ -46,7 +46,7 @@ class SystemClock:
 class SetClock:
     """A clock that stands where it is set: for simulated time in the demo and for tests."""
 
-    at: Millis = Millis(0)
+    at: Millis
 
     def now(self) -> Millis:
         """The time it was set to."""

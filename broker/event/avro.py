@@ -58,8 +58,9 @@ class RecordCodec:
         try:
             record: dict[str, Any] = fastavro.schemaless_reader(source, self._schema, None)  # type: ignore[assignment]
             again = self.encode(record)
-        except Exception as error:  # fastavro raises whatever the bytes make it stumble over
-            raise Invalid(Check.WIRE, "the bytes are not a record of the expected form", kind=type(error).__name__) from None
+        except Exception as error:  # noqa: BLE001 - fastavro raises whatever the bytes make it stumble over
+            kind = type(error).__name__
+            raise Invalid(Check.WIRE, "the bytes are not a record of the expected form", kind=kind) from None
         end = source.tell()
         if data[at:end] != again:
             raise Invalid(Check.CANONICAL, "the bytes are not in canonical form")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from broker.authority import mandate as mandates
 from broker.authority.model import Entry, Held, Plan, Reader
-from broker.clock import Millis, Random
+from broker.clock import Random
 from broker.event.codec import encode_block
 from broker.event.model import BlockKey, Event
-from broker.names import AgencyId, Basis, CaseRef, Compartment, Digest, EventId, PersonRef, Role
+from broker.names import AgencyId, Basis, CaseRef, Compartment, Digest, EventId, Millis, PersonRef, Role
 from broker.seal.block import Label
 from broker.seal.credentials import Credentials
 from broker.seal.header import SUITE, Header

@@ -5,6 +5,7 @@ The one structure for a mandate in a chain, for an old block under a grant, and 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from broker import merkle
@@ -132,6 +133,19 @@ def verify_disclosure(data: bytes, *, ground: Ground, verified: Verified) -> Dis
     label = disclosure.label.encode(header_hash(disclosure.header_bytes))
     content = decrypt(disclosure.seed, label, disclosure.body)
     return Disclosed(header, acceptance, top, disclosure.label, content)
+
+
+@lru_cache(8_192)
+def recall_mandate(data: bytes) -> Given:
+    """The mandate in a disclosure that was verified when it was received.
+
+    Raises:
+        Invalid: the bytes are not those of a disclosure.
+    """
+    disclosure = decode_disclosure(data)
+    header, _ = decode_header(disclosure.header_bytes)
+    content = decrypt(disclosure.seed, disclosure.label.encode(header_hash(disclosure.header_bytes)), disclosure.body)
+    return mandate_in(header, decode_acceptance(disclosure.acceptance), disclosure.label, content)
 
 
 def given_mandate(disclosed: Disclosed) -> Given:

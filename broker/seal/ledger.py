@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from broker.checks import Check
-from broker.seal.open import Received
+from broker.seal.open import View
 from broker.seal.seal import LEDGER_LABEL
 from broker.seal.slot import Row, decode_row, row_digest
 from broker.seal.wire import Cursor
 
 
-def ledger(received: Received) -> list[tuple[Row, bytes]]:
+def ledger(received: View) -> list[tuple[Row, bytes]]:
     """The rows with the digest that each slot must show.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hmac import compare_digest
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from broker.checks import Check
 from broker.errors import Invalid
@@ -23,6 +23,33 @@ from broker.seal.parts import Part, PartKind, leaf
 from broker.seal.seal import CREDENTIALS_LABEL, LEDGER_LABEL
 from broker.seal.secrets import OpeningSecrets
 from broker.seal.slot import Row, SlotContent, SlotForm, decode_content, open_slot, read_slot, row_digest
+
+
+class View(Protocol):
+    """A slice with the keys that its reader was given: fresh from the stream, or kept."""
+
+    @property
+    def slice(self) -> Slice:
+        """The slice."""
+
+    @property
+    def acceptance(self) -> Acceptance:
+        """Where and when it was accepted."""
+
+    @property
+    def row(self) -> Row:
+        """What its reader was given."""
+
+    @property
+    def content(self) -> SlotContent:
+        """What its slot said; of a kept one, without seeds."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """What its sender claimed."""
+
+    def open(self, label: Label) -> bytes:
+        """The content of a block of the row; raises ``KeyError`` for another, ``Invalid`` where it does not open."""
 
 
 class Received(NamedTuple):

@@ -1,0 +1,105 @@
+"""Slices as an adapter keeps them: without slot, seeds in the keystore, the rest of the slot sealed locally.
+
+What is on disk after this is ciphertext: a kept slice, and a memo of what its slot said, both useless without the
+keystore (architecture §5, §8). Leaves where they are stored to the inbox.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from broker.clock import Random
+from broker.keys.keystore import Keystore, SeedEntry
+from broker.seal.acceptance import Acceptance, decode_acceptance
+from broker.seal.block import Label, RawSeed, Seed, decrypt, encrypt
+from broker.seal.credentials import Credentials, decode_credentials
+from broker.seal.envelope import Slice, decode_slice
+from broker.seal.open import Received, open_block
+from broker.seal.seal import CREDENTIALS_LABEL
+from broker.seal.slot import Row, SlotContent, decode_content
+
+_MEMO: Final = b"casebridge/1/memo"
+_MEMO_PART: Final = 0xFFFF
+_CREDENTIALS_PART: Final = 1
+_NO_SEED: Final = RawSeed(bytes(32))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A slice that was received, with its keys in the keystore; offers what ``broker.seal.open.View`` asks for."""
+
+    slice: Slice
+    acceptance: Acceptance
+    content: SlotContent
+    row: Row
+    credentials: Credentials
+    keystore: Keystore
+
+    def part(self, label: Label) -> int:
+        """The part that holds a block of the row.
+
+        Raises:
+            KeyError: the reader was not given it.
+        """
+        for entry in self.row.entries:
+            if entry.label == label:
+                return entry.part
+        raise KeyError(label)
+
+    def seed(self, label: Label) -> Seed:
+        """The handle of a block's seed.
+
+        Raises:
+            KeyError: the reader was not given it.
+            KeyUnavailable: it was erased.
+        """
+        return self.keystore.get(self.slice.header.case_ref, label.person, self.slice.root, self.part(label))
+
+    def open(self, label: Label) -> bytes:
+        """The content of a block of the row.
+
+        Raises:
+            KeyError: the reader was not given it.
+            KeyUnavailable: its key was erased.
+            Invalid: the kept bytes were altered.
+        """
+        return open_block(self.slice, self.part(label), label, self.seed(label))
+
+    def disclose_seed(self, label: Label) -> bytes:
+        """The seed itself, to hand it on under a grant or as a link of a chain."""
+        handle = self.keystore.get(self.slice.header.case_ref, label.person, self.slice.root, self.part(label))
+        return handle.disclose()
+
+
+def to_keep(received: Received, *, random: Random) -> tuple[list[SeedEntry], bytes]:
+    """What goes into the keystore, and the sealed memo of the slot."""
+    case, root = received.slice.header.case_ref, received.slice.root
+    memo_seed = RawSeed(random.bytes(32))
+    entries = [
+        SeedEntry(case, None, root, _MEMO_PART, memo_seed),
+        SeedEntry(case, None, root, _CREDENTIALS_PART, received.content.credentials_seed),
+    ]
+    entries += [
+        SeedEntry(case, entry.label.person, root, entry.part, seed)
+        for entry, seed in zip(received.row.entries, received.content.seeds, strict=True)
+    ]
+    said = received.content._replace(credentials_seed=_NO_SEED, seeds=(_NO_SEED,) * len(received.content.seeds))
+    return entries, encrypt(memo_seed, _MEMO + root, said.encode())
+
+
+def recall(data: bytes, memo: bytes, keystore: Keystore) -> Kept:
+    """A kept slice with its memo.
+
+    Raises:
+        KeyUnavailable: the keys of its case were erased.
+        Invalid: the bytes on disk were altered.
+    """
+    got = decode_slice(data)
+    case, root = got.header.case_ref, got.root
+    content, row = decode_content(decrypt(keystore.get(case, None, root, _MEMO_PART), _MEMO + root, memo))
+    seed = keystore.get(case, None, root, _CREDENTIALS_PART)
+    credentials = decode_credentials(
+        decrypt(seed, CREDENTIALS_LABEL.encode(got.header_hash), got.parts[_CREDENTIALS_PART].body)
+    )
+    return Kept(got, decode_acceptance(got.acceptance), content, row, credentials, keystore)
