@@ -120,13 +120,10 @@ class Database:
             if self._depth and not self._connection.in_transaction:
                 # SQLite undid everything itself; going on would commit the rest without the beginning.
                 raise StoreError(f"{self._form.what} {self._path.name}: the transaction was undone; begin it again")
-            begin, end, undo = _NESTED if self._depth else _OUTERMOST
-            try:
-                self._connection.execute(begin)
-            except sqlite3.Error as error:
-                raise self._explained(error) from error
+            begin, end, undo = _statements(self._depth)
             self._depth += 1
             try:
+                self._connection.execute(begin)
                 yield self._connection
                 self._connection.execute(end)
             except BaseException as error:
@@ -151,5 +148,9 @@ class Database:
         return explained
 
 
-_OUTERMOST: Final = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
-_NESTED: Final = ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))
+def _statements(depth: int) -> tuple[str, str, tuple[str, ...]]:
+    """How to begin, end and undo: a transaction, or a part of one; each part has its own name."""
+    if depth == 0:
+        return "BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",)
+    part = f"part{depth}"
+    return f"SAVEPOINT {part}", f"RELEASE {part}", (f"ROLLBACK TO {part}", f"RELEASE {part}")

@@ -140,8 +140,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     An error out of the COMMIT itself leaves open whether it took place: the caller does it again, in a way
     that does no harm if it did.
     """
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
     except BaseException:
