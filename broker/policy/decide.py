@@ -19,6 +19,7 @@ from broker.policy.load import Files, Loaded, load, read_files
 from broker.policy.model import ASK_OWNER, ASK_WITH_ORDER, Decision, Fault, Question
 from broker.policy.rules import Rule
 
+_ASKING: Final = (("request", ASK_OWNER), ("requestWithOrder", ASK_WITH_ORDER))
 _NO_ENTITIES: Final = cedarpy.Entities.from_json_str("[]")
 
 
@@ -125,11 +126,16 @@ class Policy:
         part = self._slice("read", role.label, compartment.label, event_type)
         return part.mentions if part.permits else None
 
+    def may_ask(self, *, event_type: str, compartment: Compartment, role: Role) -> bool:
+        """Whether any policy could let the role ask here; where none could, ``ask`` gives nothing."""
+        words = (role.label, compartment.label, event_type)
+        return any(self._slice(action, *words).permits for action, _ in _ASKING)
+
     def ask(self, *, event_type: str, variant: str, compartment: Compartment, role: Role) -> tuple[str, Outcome]:
         """How a role that does not read may ask: ``q``, ``x`` or empty, and what decided that."""
         facts = _message(event_type, variant)
         last = _DENIED
-        for action, letter in (("request", ASK_OWNER), ("requestWithOrder", ASK_WITH_ORDER)):
+        for action, letter in _ASKING:
             last = self._ask(action, role.label, ("Compartment", compartment.label), facts)
             if last.permit or last.error:
                 return ("" if last.error else letter), last

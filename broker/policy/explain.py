@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-
-import cedarpy
 
 from broker.policy.decide import Policy
 from broker.policy.model import Decision, Question
 from broker.policy.rules import Rule
-
-_WIDTH = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +46,3 @@ def explain(policy: Policy, question: Question) -> Explanation:
         rule=policy.rules.get(decision.rule) if holds.permit else None,
         asking=asking,
     )
-
-
-def text(rule: Rule) -> str:
-    """A rule in Cedar, formatted, with its annotations; comments of its file are not part of it."""
-    document = {"templates": {}, "staticPolicies": {rule.id: rule.ast}, "templateLinks": []}
-    written = cedarpy.policies_from_json_str(json.dumps(document))
-    return cedarpy.format_policies(written, line_width=_WIDTH).strip()

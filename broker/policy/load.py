@@ -7,6 +7,7 @@ whole folder deny (``docs/spec/policy.md`` §6). Cedar itself would go on with w
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,7 +21,7 @@ from broker import limits
 from broker.errors import ConfigError
 from broker.names import Digest
 from broker.policy.model import Fault
-from broker.policy.rules import Ast, Rule, rule
+from broker.policy.rules import Ast, Rule, rule, statements
 
 PACKAGE: Final = "policies"
 SCHEMA: Final = "casebridge.cedarschema"
@@ -77,8 +78,9 @@ def load(files: Files) -> Loaded:
     if not cedar:
         faults.append(Fault("", "the folder holds no .cedar file, and an empty policy is no policy"))
     for name in cedar:
+        written = _written(files[name])
         for ast in _parse(name, files[name], schema, faults):
-            _add(rules, rule(name, ast), faults)
+            _add(rules, rule(name, ast, written.get(ast["annotations"]["id"], "")), faults)
     if faults or schema is None:
         return Loaded(digest(files), {}, None, tuple(faults))
     return Loaded(digest(files), rules, schema, ())
@@ -115,6 +117,12 @@ def _parse(name: str, data: bytes, schema: cedarpy.Schema | None, faults: list[F
             yield ast
         else:
             faults.append(Fault(name, f"policy number {number} needs an @id of 1 to {limits.NAME_CHARS} characters"))
+
+
+def _written(data: bytes) -> dict[str, str]:
+    """The policies of a file as they are written, by id; only for people to read."""
+    texts = statements(data.decode(errors="replace"))
+    return {found.group(1): text for text in texts if (found := re.search(r'@id\("([^"]+)"\)', text))}
 
 
 def _add(rules: dict[str, Rule], new: Rule, faults: list[Fault]) -> None:

@@ -156,7 +156,7 @@ def _cell(
             )
             answers[moment] = note(outcome).permit
         permits = tuple(answers[moment] for moment in _STANDS_FOR[depends & _MOMENT_FACTS])
-    if all(permits):
+    if all(permits) or not policy.may_ask(event_type=event_type, compartment=compartment, role=role):
         return Cell(permits, "")
     letter, outcome = policy.ask(event_type=event_type, variant=variant, compartment=compartment, role=role)
     note(outcome)

@@ -8,12 +8,16 @@ not recognise counts as concerning every question. A test compares the slices wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 Ast = Mapping[str, Any]
 """A Cedar policy, or an expression of it, in Cedar's JSON form (docs.cedarpolicy.com, "JSON policy format")."""
+
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|;')
+"""A string, a comment or the end of a policy, so that only the last is taken for an end."""
 
 FACTS: Final = frozenset({"eventType", "variant", "phase", "expired", "movementEnded"})
 """The attributes of ``context`` that the schema declares."""
@@ -28,6 +32,7 @@ class Rule:
     effect: str
     note: str
     source: str
+    text: str
     ast: Ast
     actions: frozenset[str] | None
     roles: frozenset[str] | None
@@ -44,8 +49,17 @@ class Rule:
         )
 
 
-def rule(file: str, ast: Ast) -> Rule:
-    """The rule for a parsed policy, which has an ``id`` annotation."""
+def statements(text: str) -> Iterator[str]:
+    """The policies of a Cedar file as they are written, each without the comments before it."""
+    start = 0
+    for token in _TOKEN.finditer(text):
+        if token.group() == ";":
+            yield re.sub(r"\A(\s|//[^\n]*)*", "", text[start : token.end()])
+            start = token.end()
+
+
+def rule(file: str, ast: Ast, text: str = "") -> Rule:
+    """The rule for a parsed policy, which has an ``id`` annotation; ``text`` is how it is written."""
     notes = ast.get("annotations", {})
     roles, resources, types = _scope(ast["principal"]), _scope(ast["resource"]), None
     for test in _leading_tests(ast):
@@ -62,6 +76,7 @@ def rule(file: str, ast: Ast) -> Rule:
         effect=ast["effect"],
         note=notes.get("note") or "",
         source=notes.get("source") or "",
+        text=text,
         ast=ast,
         actions=_scope(ast["action"]),
         roles=roles,
