@@ -61,7 +61,7 @@ class KeyRing(Handle):
     """
 
     __slots__ = (
-        "_clock", "_cost", "_identity", "_key", "_path", "_prekeys", "_random", "_root", "_signing", "_stamp", "agency",
+        "_clock", "_header", "_identity", "_key", "_path", "_prekeys", "_random", "_root", "_signing", "_stamp", "agency",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +70,7 @@ class KeyRing(Handle):
         """Use ``create`` or ``open``."""
         super().__init__()
         self.agency: AgencyId = header.agency
-        self._path, self._key, self._cost = path, key, header.cost
+        self._path, self._key, self._header = path, key, header
         self._clock, self._random = clock, random
         self._prekeys: dict[KeyId, Prekey] = {}
         self._signing: tuple[_Timed, ...] = ()
@@ -139,6 +139,7 @@ class KeyRing(Handle):
 
     @property
     def label(self) -> str:
+        """The agency."""
         return self.agency
 
     @property
@@ -304,13 +305,10 @@ class KeyRing(Handle):
             handle.close()
 
     def _current(self) -> Contents:
-        header, body = _read(self._path, self.agency, self._cost)
-        try:
-            return vault.decode(body, header=header, key=self._key)
-        except KeyUnavailable:
-            raise KeyUnavailable(
-                "the keys were locked with another secret meanwhile; open the key ring again"
-            ) from None
+        header, body = vault.parse(disk.read_private(self._path, limit=vault.FILE_BYTES))
+        if header != self._header:
+            raise KeyUnavailable("the keys were locked with another secret meanwhile; open the key ring again")
+        return vault.decode(body, header=header, key=self._key)
 
     def _rewrite(
         self,
@@ -322,7 +320,7 @@ class KeyRing(Handle):
         """Apply ``change`` to what the disk holds now; seeds are in memory only while this runs."""
         with disk.locked(self._path.with_name(LOCK_FILE)):
             disk.sweep(self._path)
-            head, contents = header or _read(self._path, self.agency, self._cost)[0], change(self._current())
+            head, contents = header or self._header, change(self._current())
             try:
                 vault.check(contents)
             except ValueError as error:
@@ -335,7 +333,7 @@ class KeyRing(Handle):
             except StoreError:
                 self.refresh()  # the disk decides: the write may have happened though it reported an error
                 raise
-            self._key, self._cost = key or self._key, head.cost
+            self._key, self._header = key or self._key, head
             self._load(contents, _stamp(self._path))
 
     def _load(self, contents: Contents, stamp: tuple[int, ...]) -> None:

@@ -105,6 +105,7 @@ class SigningKey(Handle):
 
     @property
     def label(self) -> str:
+        """The id in hex."""
         return self.id.hex()
 
     def sign(self, message: bytes) -> bytes:
@@ -147,6 +148,7 @@ class Prekey(Handle):
 
     @property
     def label(self) -> str:
+        """The id in hex."""
         return self.id.hex()
 
     def open(self, sealed: bytes, *, info: bytes) -> bytes:

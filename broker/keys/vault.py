@@ -207,13 +207,22 @@ def decode_header(data: bytes, *, unsafe_cost: Argon2 | None = None) -> tuple[He
     Raises:
         ConfigError: damaged, of another format, or its cost is out of bounds.
     """
-    try:
-        header, body = _split(data)
-    except (ValueError, IndexError):
-        raise ConfigError("the file of keys is damaged; put back the last copy of it") from None
+    header, body = parse(data)
     if header.cost not in (NO_COST, unsafe_cost) and not _within(header.cost):
         raise ConfigError("the file of keys asks for a cost of unlocking out of bounds; put back the last copy of it")
     return header, body
+
+
+def parse(data: bytes) -> tuple[Header, bytes]:
+    """``decode_header`` without the bounds of cost, for one who has the key already and pays nothing.
+
+    Raises:
+        ConfigError: damaged or of another format.
+    """
+    try:
+        return _split(data)
+    except ValueError:
+        raise ConfigError("the file of keys is damaged; put back the last copy of it") from None
 
 
 def decode(body: bytes, *, header: Header, key: WrappingKey) -> Contents:
