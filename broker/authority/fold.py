@@ -235,11 +235,9 @@ def _set_phases(state: CaseState, fact: Fact) -> None:
         if state.effect(fact.event_id, person) is not Effect.EFFECTIVE:
             continue
         before = state.phase(person) if person in state.persons else fact.phases.get(person, Phase.NEW)
-        after = happenings.phase_after(state, fact, claimed_role(fact, place), before)
+        after = happenings.phase_set(state, fact, claimed_role(fact, place), before)
         known = state.persons.get(person)
-        if after is None:
-            continue
-        if known is not None and known.phase is after and known.own and before is after:
+        if after is None or (known is not None and known.own and after is before):
             continue
         base = known or PersonState(after, True, fact.author, fact.event_id)
         state.persons[person] = replace(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from broker.authority import values
+from broker.authority import roles, values
 from broker.authority.model import Fact, Given, Grant, Mandate
 from broker.authority.state import CaseState, Effect, Holder
 from broker.clock import DAY
@@ -39,17 +39,16 @@ def _end_at(state: CaseState, holder: Holder, at: int, event: EventId) -> None:
         state.holders[holder.given.digest] = replace(holder, ended_at=Millis(at), ended_by=event)
 
 
-def phase_after(state: CaseState, fact: Fact, role: Role, before: Phase) -> Phase | None:
-    """The phase that this event sets for a person who was in ``before``; None where it sets none (domain §5.2.3)."""
-    for rule in state.table.phases:
-        if rule.type != fact.type or (rule.variants is not None and fact.variant not in rule.variants):
-            continue
-        if before not in rule.before or (rule.by is not None and role not in rule.by):
-            continue
-        if rule.of and not any(_type_of(state, one) == rule.of for one in fact.references):
-            continue
-        return rule.after
-    return None
+def phase_set(state: CaseState, fact: Fact, role: Role, before: Phase) -> Phase | None:
+    """The phase that this event sets for a person who was in ``before``, if it sets one."""
+    return roles.phase_set(
+        state.table,
+        event_type=fact.type,
+        variant=fact.variant,
+        role=role,
+        before=before,
+        of={_type_of(state, one) for one in fact.references},
+    )
 
 
 def _type_of(state: CaseState, event: EventId) -> str:
