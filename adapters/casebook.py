@@ -43,6 +43,46 @@ class Casebook:
             )
             return [row[0] for row in rows]
 
+    def memos(self, case: CaseRef) -> dict[EventId, bytes]:
+        """The same by event."""
+        with self._db.reading() as db:
+            return dict(db.execute("SELECT event_id, fact FROM facts WHERE case_ref = ?", (case,)).fetchall())
+
+    def count(
+        self, publisher: AgencyId, *, instance: bytes, incarnation: int, counter: int, sequence: int, root: Digest
+    ) -> Digest | None:
+        """Note the counter and the place in the publisher's chain of a slice; the root that had this counter before,
+        if it was another.
+        """
+        with self._db.writing() as db:
+            db.execute(
+                "INSERT INTO counted VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (publisher, instance, incarnation, counter, sequence, root),
+            )
+            row = db.execute(
+                "SELECT root FROM counted WHERE publisher = ? AND instance = ? AND incarnation = ? AND counter = ?",
+                (publisher, instance, incarnation, counter),
+            ).fetchone()
+        return None if row[0] == root else Digest(row[0])
+
+    def gaps(self) -> list[tuple[AgencyId, int, int]]:
+        """Counters that are missing: publisher, incarnation, and how many below the highest that came."""
+        with self._db.reading() as db:
+            rows = db.execute(
+                "SELECT publisher, incarnation, MAX(counter) + 1 - COUNT(*) FROM counted"
+                " GROUP BY publisher, instance, incarnation HAVING MAX(counter) + 1 > COUNT(*) ORDER BY 1, 2"
+            )
+            return [(AgencyId(row[0]), row[1], row[2]) for row in rows]
+
+    def forks(self) -> list[tuple[AgencyId, int, int]]:
+        """Places of a publisher's chain that two envelopes claim: publisher, incarnation, sequence."""
+        with self._db.reading() as db:
+            rows = db.execute(
+                "SELECT publisher, incarnation, sequence FROM counted"
+                " GROUP BY publisher, instance, incarnation, sequence HAVING COUNT(*) > 1 ORDER BY 1, 2, 3"
+            )
+            return [(AgencyId(row[0]), row[1], row[2]) for row in rows]
+
     def put_mandate(self, case: CaseRef, *, digest: Digest, link: bytes) -> None:
         """Keep a mandate with its proof; the digest says what it is, so the first one stays."""
         with self._db.writing() as db:

@@ -60,6 +60,10 @@ FORMAT: Final = Format(
             digest BLOB PRIMARY KEY, case_ref BLOB NOT NULL, link BLOB NOT NULL
         ) STRICT;
         CREATE INDEX mandates_of_case ON mandates (case_ref);
+        CREATE TABLE counted (
+            publisher TEXT NOT NULL, instance BLOB NOT NULL, incarnation INTEGER NOT NULL, counter INTEGER NOT NULL,
+            sequence INTEGER NOT NULL, root BLOB NOT NULL, PRIMARY KEY (publisher, instance, incarnation, counter)
+        ) STRICT, WITHOUT ROWID;
         CREATE TABLE told (
             agency TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (agency, digest)
         ) STRICT, WITHOUT ROWID;

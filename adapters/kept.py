@@ -7,9 +7,9 @@ keystore (architecture §5, §8). Leaves where they are stored to the inbox.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hmac import digest
 from typing import Final
 
-from broker.clock import Random
 from broker.keys.keystore import Keystore, SeedEntry
 from broker.seal.acceptance import Acceptance, decode_acceptance
 from broker.seal.block import Label, RawSeed, Seed, decrypt, encrypt
@@ -72,10 +72,14 @@ class Kept:
         return handle.disclose()
 
 
-def to_keep(received: Received, *, random: Random) -> tuple[list[SeedEntry], bytes]:
-    """What goes into the keystore, and the sealed memo of the slot."""
+def to_keep(received: Received) -> tuple[list[SeedEntry], bytes]:
+    """What goes into the keystore, and the sealed memo of the slot.
+
+    The same slice gives the same: whoever was killed between keystore and inbox starts again.
+    """
     case, root = received.slice.header.case_ref, received.slice.root
-    memo_seed = RawSeed(random.bytes(32))
+    own = received.content.credentials_seed + received.content.salt
+    memo_seed = RawSeed(digest(_MEMO, own, "sha256"))
     entries = [
         SeedEntry(case, None, root, _MEMO_PART, memo_seed),
         SeedEntry(case, None, root, _CREDENTIALS_PART, received.content.credentials_seed),

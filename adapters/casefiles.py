@@ -1,0 +1,97 @@
+"""The case files of an adapter, rebuilt from the inbox when asked for and kept until something is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from adapters.casefile import CaseFile
+from adapters.home import Home, Rules
+from adapters.inbox_file import State
+from adapters.kept import Kept, recall
+from broker.errors import InputError, KeyUnavailable
+from broker.names import CaseRef, EventId, PersonRef, case_name
+from broker.receive import recall_fact
+from broker.seal.ground import Ground
+
+
+@dataclass(slots=True)
+class CaseFiles:
+    """All cases that this agency knows; also what a native record names them by (``broker.event.record.CaseView``)."""
+
+    home: Home
+    rules: Rules
+    ground: Ground
+    _open: dict[CaseRef, CaseFile] = field(default_factory=dict)
+
+    def get(self, case: CaseRef) -> CaseFile:
+        """The file of a case, empty where nothing is known."""
+        found = self._open.get(case)
+        if found is None:
+            found = self._open[case] = self._load(case)
+        return found
+
+    def forget(self) -> None:
+        """Everything is read again when it is asked for next."""
+        self._open.clear()
+
+    def _load(self, case: CaseRef) -> CaseFile:
+        file = CaseFile.empty(case, self.rules.table)
+        memos = self.home.inbox.casebook.memos(case)
+        after = 0
+        while batch := self.home.inbox.slices(case=case, state=State.RECEIVED, after=after):
+            for one in batch:
+                after = one.id
+                memo = memos.get(one.arrival.event_id)
+                if memo is None:
+                    continue
+                try:
+                    kept = recall(one.arrival.slice, memo, self.home.keystore)
+                    self.take(file, kept)
+                except KeyUnavailable:
+                    continue
+        file.aliases.update(self.home.inbox.casebook.labels(case))
+        return file
+
+    def take(self, file: CaseFile, kept: Kept) -> None:
+        """Takes a kept slice into its file."""
+        fact = recall_fact(kept, self.home.agency, self.ground)
+        file.add(kept, fact)
+        file.hold(kept, fact.mandates)
+
+    def resolve_case(self, text: str) -> CaseRef | None:
+        """See ``CaseView``."""
+        for case in self.home.inbox.cases():
+            if text in (case_name(case), case.hex()):
+                return case
+        return None
+
+    def known(self, text: str) -> CaseRef:
+        """The case of this name.
+
+        Raises:
+            InputError: this agency knows no such case.
+        """
+        case = self.resolve_case(text)
+        if case is None:
+            raise InputError(f"case {text!r} is not known here; casebridge inbox lists the cases", field="case")
+        return case
+
+    def person(self, case: CaseRef, alias: str) -> PersonRef | None:
+        """See ``CaseView``."""
+        for person, name in self.get(case).aliases.items():
+            if alias in (name, person.hex()):
+                return person
+        return None
+
+    def aliases(self, case: CaseRef) -> Mapping[PersonRef, str]:
+        """See ``CaseView``."""
+        return self.get(case).aliases
+
+    def kind_of(self, event: EventId) -> tuple[str, str] | None:
+        """See ``CaseView``."""
+        try:
+            arrival = self.home.inbox.get(event).arrival
+        except InputError:
+            return None
+        return arrival.type, arrival.variant

@@ -1,0 +1,204 @@
+"""Publishing: from a native record to signed bytes in the outbox, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.casefile import CaseFile
+from adapters.casefiles import CaseFiles
+from adapters.home import Home, Rules
+from adapters.outbox import Writing
+from adapters.outbox_file import Allocation, Draft
+from broker.authority.model import Plan
+from broker.authority.plan import back_reading, plan
+from broker.authority.values import case_ref
+from broker.clock import uuid7
+from broker.dispatch import hint_headers
+from broker.errors import Refused
+from broker.event.model import Event
+from broker.event.record import parse
+from broker.names import AgencyId, CaseRef, Digest, EventId, Millis
+from broker.seal.block import Label
+from broker.seal.compose import Materials, Place, compose, label_of
+from broker.seal.disclosure import disclose
+from broker.seal.ground import BundleGround
+from broker.seal.seal import Sealed, seal, sign
+from broker.seal.secrets import SealingSecrets
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A record that was checked and planned; nothing was sealed yet. ``file`` is None where it opens a case."""
+
+    event: Event
+    plan: Plan
+    event_id: EventId
+    case: CaseRef
+    case_salt: bytes | None
+    file: CaseFile | None
+    at: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was kept in the outbox; ``again`` says that an earlier call with the same idempotency key had kept it."""
+
+    event_id: EventId
+    case: CaseRef
+    root: Digest
+    again: bool = False
+
+
+@dataclass(slots=True)
+class Publisher:
+    """Prepares records and keeps them sealed."""
+
+    home: Home
+    rules: Rules
+    ground: BundleGround
+    files: CaseFiles
+    secrets: SealingSecrets
+
+    def prepare(self, raw: bytes | Mapping[str, Any]) -> Prepared:
+        """Checks a native record and decides who would read what; changes nothing.
+
+        Raises:
+            InputError: the record has faults, listed together.
+            Refused: this agency may not send it, or must address somebody else.
+        """
+        home = self.home
+        event = parse(raw, case=self.files, clock=home.clock, random=home.random)
+        at = home.clock.now()
+        event_id = uuid7(at, home.random)
+        salt = home.random.bytes(16) if event.case is None else None
+        case = event.case if event.case is not None else case_ref(home.agency, salt or b"")
+        file = self.files.get(case) if event.case is not None else None
+        directory = self.ground.directory(at)
+        sender = directory.agency(home.agency, field="agency")
+        if not sender.may_send(event.clear.post, event.type):
+            raise Refused(f"post: the directory does not let {event.clear.post!r} send {event.type}; use another post")
+        decided = plan(
+            event,
+            event_id=event_id,
+            author=home.agency,
+            state=file.state if file is not None else None,
+            directory=directory,
+            table=self.rules.table,
+            decide=self.rules.policy.decide,
+            at=at,
+            case=case,
+            case_salt=salt,
+        )
+        return Prepared(event, decided, event_id, case, salt, file, at)
+
+    def publish(
+        self, raw: Sequence[bytes | Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> list[Published]:
+        """Seals records and keeps them in the outbox, all or none; durable on return.
+
+        Raises:
+            InputError, Refused: see ``prepare``; nothing is kept.
+            StoreError: the disk refused; nothing is kept.
+        """
+        outbox = self.home.outbox
+        if idempotency_key is not None and (found := outbox.by_idempotency_key(idempotency_key)) is not None:
+            return [Published(found.draft.event_id, found.draft.case, Digest(found.draft.root), again=True)]
+        prepared = [self.prepare(one) for one in raw]
+        with outbox.writing() as writing:
+            sealed = [self._seal(one, writing) for one in prepared]
+            envelopes = sign([one for _, one in sealed], agency=self.home.agency, key=self.home.ring.signing)
+            for (allocation, one), envelope in zip(sealed, envelopes, strict=True):
+                header = one.header
+                writing.put(
+                    allocation,
+                    Draft(
+                        header.event_id,
+                        one.root,
+                        header.case_ref,
+                        header.type,
+                        envelope,
+                        hint_headers(header),
+                        idempotency_key,
+                    ),
+                )
+        for one in prepared:
+            self._remember(one)
+        return [Published(one.header.event_id, one.header.case_ref, one.root) for _, one in sealed]
+
+    def _seal(self, prepared: Prepared, writing: Writing) -> tuple[Allocation, Sealed]:
+        home, plan_ = self.home, prepared.plan
+        directory, auditors = self.ground.directory(prepared.at), self.ground.auditors(prepared.at)
+        readers = sorted({reader.agency for reader in plan_.readers} | auditors)
+        allocation = writing.next(readers)
+        file = prepared.file
+        materials = Materials(
+            event_id=prepared.event_id,
+            case=prepared.case,
+            case_salt=prepared.case_salt,
+            bundle=self.ground.in_force(prepared.at),
+            seen=file.state.last if file is not None else -1,
+            sealed_at=prepared.at,
+            prekeys={reader: directory.prekey(reader, prepared.at) for reader in readers},
+            auditors=auditors,
+            chain=self._chain(prepared),
+            links={digest: file.link(digest) for one in plan_.readers for digest in one.roster} if file else {},
+            back_reading=self._back_reading(prepared),
+        )
+        place = Place(
+            home.agency,
+            home.outbox.instance,
+            allocation.incarnation,
+            allocation.sequence,
+            Digest(allocation.previous_root),
+            allocation.counters,
+        )
+        draft = compose(prepared.event, plan_, place, materials, random=home.random)
+        sealed = seal(draft, secrets=self.secrets, random=home.random)
+        writing.link(allocation, sealed.root)
+        return allocation, sealed
+
+    def _chain(self, prepared: Prepared) -> tuple[bytes, ...]:
+        """The proofs of the mandates under which this event is sent and gives roles, opener first."""
+        file = prepared.file
+        if file is None:
+            return ()
+        cited = [claim.mandate for claim in prepared.plan.claims if claim.mandate is not None]
+        cited += [one.under_mandate for one in prepared.plan.mandates if one.under_mandate in file.state.given]
+        return tuple(file.link(given.digest) for given in file.state.chain(dict.fromkeys(cited)))
+
+    def _back_reading(self, prepared: Prepared) -> dict[AgencyId, list[bytes]]:
+        """The old blocks that a grant hands on.
+
+        Raises:
+            Refused: this agency cannot read one of them itself.
+        """
+        file = prepared.file
+        grant = back_reading(prepared.event, file.state) if file is not None else None
+        if file is None or grant is None:
+            return {}
+        links = []
+        for event in sorted(grant.messages):
+            kept = file.kept(event)
+            for key in grant.blocks():
+                label = label_of(key)
+                if kept is None or not _has(kept.row.entries, label):
+                    continue
+                links.append(disclose(kept.slice, kept.part(label), label, kept.disclose_seed(label)))
+        if grant.messages and not links:
+            raise Refused("none of the messages named holds a block that this agency reads and could hand on")
+        return {grant.agency: links} if links else {}
+
+    def _remember(self, prepared: Prepared) -> None:
+        """Names of new persons, and who was told what: for convenience, so after the outbox."""
+        casebook = self.home.inbox.casebook
+        for person, alias in prepared.event.aliases.items():
+            casebook.put_label(prepared.case, person, alias)
+        for reader in prepared.plan.readers:
+            if reader.roster:
+                casebook.tell(reader.agency, reader.roster)
+
+
+def _has(entries: Sequence[Any], label: Label) -> bool:
+    return any(entry.label == label for entry in entries)

@@ -1,0 +1,258 @@
+"""Receiving: verify, judge, keep. Each message of the stream ends in the inbox exactly once, or in quarantine there.
+
+Keys go into the keystore first and the slice with its position afterwards, in one transaction: killed in between,
+the same messages are read and the same keys are put again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+from adapters.casefiles import CaseFiles
+from adapters.home import Home, Rules
+from adapters.inbox_file import Arrival, State
+from adapters.kept import Kept, recall, to_keep
+from broker.checks import Check
+from broker.errors import Invalid, KeyUnavailable, Pending
+from broker.keys.keystore import SeedEntry
+from broker.names import AgencyId, CaseRef, Digest, EventId, Millis
+from broker.receive import Judge, Judged, judge_slice
+from broker.seal.check import Verified
+from broker.seal.envelope import decode_slice
+from broker.seal.ground import BundleGround
+from broker.seal.notice import Notice, decode_notice
+from broker.seal.open import Received, keep, receive_slice
+from broker.seal.secrets import OpeningSecrets
+from broker.seal.wire import NOTICE_ID, schema_id
+from broker.stream.protocol import Position, Stored
+from broker.stream.topics import EVENTS
+
+UNKNOWN_EVENT = EventId(bytes(16))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one message: what is stored, and, where it is valid, its memo and keys."""
+
+    arrival: Arrival
+    judged: Judged | None = None
+    memo: bytes = b""
+    seeds: Sequence[SeedEntry] = ()
+    notice: Notice | None = None
+
+
+@dataclass(slots=True)
+class Receiver:
+    """Takes messages of one's own topic, in the order of each partition."""
+
+    home: Home
+    rules: Rules
+    ground: BundleGround
+    files: CaseFiles
+    secrets: OpeningSecrets
+    verified: Verified = field(default_factory=Verified)
+    _fresh: dict[bytes, Arrival] = field(default_factory=dict)
+    """What is valid in the batch at hand, by root."""
+
+    def take(self, batch: Sequence[Stored], topic: str) -> list[Taken]:
+        """Verifies, judges and stores a batch, with the positions after it.
+
+        Raises:
+            StoreError: the disk refused; nothing of the batch counts as read, read it again.
+        """
+        taken: list[Taken] = []
+        self._fresh.clear()
+        try:
+            for stored in batch:
+                taken.append(self._one(stored.message.value))
+                if taken[-1].judged is not None:
+                    taken += self._retry(taken[-1].arrival.case)
+            self._keep(taken, batch, topic)
+        except BaseException:
+            self.files.forget()
+            raise
+        return taken
+
+    def _one(self, value: bytes) -> Taken:
+        try:
+            if schema_id(value) == NOTICE_ID:
+                return self._notice(value)
+            received = receive_slice(
+                value,
+                recipient=self.home.agency,
+                secrets=self.secrets,
+                ground=self.ground,
+                verified=self.verified,
+            )
+        except Invalid as error:
+            return Taken(_quarantined(value, error.check, str(error)))
+        except KeyUnavailable as error:
+            return Taken(_quarantined(value, Check.SLOT_OPEN, str(error)))
+        return self._judge(received, value)
+
+    def _judge(self, received: Received, value: bytes) -> Taken:
+        file = self.files.get(received.slice.header.case_ref)
+        known = self._fresh.get(received.slice.root) or self._stored(received.slice.root)
+        if known is not None:
+            return self._again(received, value, known)
+        judge = Judge(
+            self.home.agency,
+            self.ground,
+            self.rules.table,
+            self.rules.catalogue,
+            self.rules.policy.decide,
+            self.verified,
+        )
+        try:
+            self._count(received)
+            judged = judge_slice(received, judge, file.state)
+        except Pending as error:
+            return Taken(replace(_arrival(received, value), state=State.PENDING, needs=error.needs))
+        except Invalid as error:
+            return Taken(_quarantined(value, error.check, str(error)))
+        seeds, memo = to_keep(received)
+        file.add(received, judged.fact)
+        arrival = self._fresh[received.slice.root] = _arrival(received, keep(received))
+        return Taken(arrival, judged, memo, seeds)
+
+    def _stored(self, root: bytes) -> Arrival | None:
+        known = self.home.inbox.by_root(root)
+        return known.arrival if known is not None and known.arrival.state is State.RECEIVED else None
+
+    def _count(self, received: Received) -> None:
+        header = received.slice.header
+        other = self.home.inbox.casebook.count(
+            header.agency,
+            instance=header.instance,
+            incarnation=header.incarnation,
+            counter=received.content.counter,
+            sequence=header.sequence,
+            root=received.slice.root,
+        )
+        if other is not None:
+            raise Invalid(Check.COUNTER, "the counter of this slot was used for another envelope")
+
+    def _again(self, received: Received, value: bytes, known: Arrival) -> Taken:
+        """An envelope that is here already: again in the stream it is a copy; earlier, or differently, an incident."""
+        statement = received.acceptance.statement
+        place = Position(EVENTS, statement.partition, statement.offset)
+        if known.accepted is None or place.partition != known.accepted.partition or place < known.accepted:
+            return Taken(
+                _quarantined(value, Check.ACCEPTANCE_CONFLICT, "the envelope was accepted at another place before")
+            )
+        if place == known.accepted and statement.appended_at != known.accepted_at:
+            return Taken(
+                _quarantined(value, Check.ACCEPTANCE_CONFLICT, "the envelope was accepted at another time before")
+            )
+        return Taken(_arrival(received, keep(received)))
+
+    def _retry(self, case: CaseRef) -> list[Taken]:
+        """What of this case waited, and can now be judged."""
+        found = []
+        for waiting in self.home.inbox.pending():
+            if waiting.arrival.case == case:
+                again = self._one(waiting.arrival.slice)
+                if again.arrival.state is not State.PENDING:
+                    found.append(again)
+        return found
+
+    def _notice(self, value: bytes) -> Taken:
+        notice = decode_notice(value, ground=self.ground)
+        arrival = Arrival(
+            event_id=notice.event_id or UNKNOWN_EVENT,
+            root=notice.root or bytes(32),
+            case=notice.case_ref or CaseRef(bytes(16)),
+            type="notice",
+            variant="-",
+            author=notice.agency,
+            slice=value,
+            accepted=Position(EVENTS, notice.partition, notice.offset),
+            accepted_at=notice.at,
+            state=State.QUARANTINED,
+            check=notice.check,
+            reason=f"the broker refused it: {notice.reason}",
+        )
+        return Taken(arrival, notice=notice)
+
+    def _keep(self, taken: Sequence[Taken], batch: Sequence[Stored], topic: str) -> None:
+        home, following = self.home, {}
+        for stored in batch:
+            following[topic, stored.partition] = stored.offset + 1
+        home.keystore.put([seed for one in taken for seed in one.seeds])
+        with home.inbox.writing():
+            self._settle(taken)
+            home.inbox.store([one.arrival for one in taken], following)
+            for one in taken:
+                if one.judged is not None:
+                    self._note(one, one.judged)
+        for one in taken:
+            if one.judged is not None:
+                header = one.judged.received.slice.header
+                kept = recall(one.arrival.slice, one.memo, home.keystore)
+                self._hold(header.case_ref, kept, one.judged)
+                if header.agency == home.agency and one.arrival.accepted is not None:
+                    home.outbox.mark_accepted(header.event_id, one.arrival.accepted)
+            elif one.notice is not None and one.notice.agency == home.agency and one.notice.event_id is not None:
+                self._refused(one.notice.event_id, one.notice)
+
+    def _settle(self, taken: Sequence[Taken]) -> None:
+        """What waited and now does not, makes room for what it has become."""
+        waiting = {one.arrival.root: one.id for one in self.home.inbox.pending()}
+        for one in taken:
+            number = waiting.get(one.arrival.root)
+            if number is None or one.arrival.state is State.PENDING:
+                continue
+            if one.arrival.state is State.RECEIVED:
+                self.home.inbox.received(number, kept=one.arrival.slice)
+            elif one.arrival.check is not None:
+                self.home.inbox.quarantine(number, check=one.arrival.check, reason=one.arrival.reason)
+
+    def _note(self, one: Taken, judged: Judged) -> None:
+        header, casebook = judged.received.slice.header, self.home.inbox.casebook
+        casebook.put_fact(header.case_ref, position=judged.fact.position, event_id=header.event_id, fact=one.memo)
+        for person, alias in judged.received.content.aliases:
+            casebook.put_label(header.case_ref, person, alias)
+
+    def _hold(self, case: CaseRef, kept: Kept, judged: Judged) -> None:
+        file = self.files.get(case)
+        if file.kept(judged.fact.event_id) is None:
+            file.hold(kept, judged.fact.mandates)
+        file.aliases.update(self.home.inbox.casebook.labels(case))
+
+    def _refused(self, event: EventId, notice: Notice) -> None:
+        if notice.root is not None and any(
+            one.draft.root == notice.root for one in self.home.outbox.sent_in(notice.case_ref or CaseRef(bytes(16)))
+        ):
+            self.home.outbox.mark_refused(event, notice.check)
+
+
+def _arrival(received: Received, value: bytes) -> Arrival:
+    header, statement = received.slice.header, received.acceptance.statement
+    return Arrival(
+        event_id=header.event_id,
+        root=received.slice.root,
+        case=header.case_ref,
+        type=header.type,
+        variant=header.variant,
+        author=header.agency,
+        slice=value,
+        accepted=Position(EVENTS, statement.partition, statement.offset),
+        accepted_at=statement.appended_at,
+    )
+
+
+def _quarantined(value: bytes, check: int, reason: str) -> Arrival:
+    event, case, kind, variant, author = UNKNOWN_EVENT, CaseRef(bytes(16)), "", "-", AgencyId("")
+    root: bytes = sha256(value).digest()
+    accepted_at: Millis | None = None
+    try:
+        header = decode_slice(value)
+        event, case, root = header.header.event_id, header.header.case_ref, Digest(header.root)
+        kind, variant, author = header.header.type, header.header.variant, header.header.agency
+    except Invalid:
+        pass
+    return Arrival(
+        event, root, case, kind, variant, author, value, None, accepted_at, State.QUARANTINED, "", check, reason
+    )
