@@ -124,8 +124,10 @@ def connect(
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA journal_size_limit = 67108864")
-            # A file that cannot be written says so now, not after the first message.
+            # A file that cannot be written says so now, not after the first message. BEGIN alone does not: of
+            # a read-only file SQLite quietly begins a reading transaction.
             connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version = {form.version}")
             connection.execute("ROLLBACK")
         except BaseException:
             connection.close()

@@ -75,7 +75,7 @@ def open_without_power(kind: str, path: Path) -> None:
         if kind == "open-outbox":
             Outbox.open(path, clock=SystemClock(), random=SystemRandom()).close()
         else:
-            asyncio.run(publish(path, "x", 1))
+            asyncio.run(publish(path, "x", 0))
         say("done")
     except CasebridgeError as error:
         say(f"{type(error).__name__}: {error}")
