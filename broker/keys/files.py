@@ -61,7 +61,8 @@ class KeyRing(Handle):
     """
 
     __slots__ = (
-        "_clock", "_header", "_identity", "_key", "_path", "_prekeys", "_random", "_root", "_signing", "_stamp", "agency",
+        "_clock", "_header", "_identity", "_key", "_path", "_prekeys", "_random", "_root", "_signing", "_stamp",
+        "agency",
     )  # fmt: skip
 
     def __init__(
