@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def create(path: Path, form: Format, *, fill: Callable[[sqlite3.Connection], Non
     Raises:
         form.error: something of that name is there already, or the folder does not let it be made.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     with failures(form, path):
         try:
             with suppress(FileNotFoundError):
