@@ -17,6 +17,7 @@ from broker.authority.model import Fact
 from broker.authority.state import CaseState, Effect
 from broker.authority.table import Table
 from broker.errors import InputError, Refused
+from broker.event.catalogue import Catalogue
 from broker.event.model import Event
 from broker.names import PERSON_SCOPED, AgencyId, Compartment, EventId, Millis, PersonRef, Phase, Role
 from broker.policy.model import Question
@@ -217,7 +218,8 @@ def _reading(fact: Fact, table: Table, decide: Decide) -> Iterable[Role]:
         kind = min(rule.kinds)
         if any(
             decide(Question(fact.type, fact.variant, one, role, kind, Phase.MISSING, False, False)).permit
-            for one in PERSON_SCOPED
+            for one in Catalogue.load().compartments(fact.type, fact.variant)
+            if one in PERSON_SCOPED
         ):
             yield role
 

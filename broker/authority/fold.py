@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from broker.authority import happenings
 from broker.authority.model import Fact, Given
-from broker.authority.senders import BY_RELATION, entry_for
+from broker.authority.senders import BY_RELATION, fits_some_kind
 from broker.authority.state import CaseState, Effect, Holder, PersonState
 from broker.authority.table import Table
-from broker.names import AgencyKind, CaseRef, Digest, EventId, Millis, PersonRef, Phase, Role
+from broker.names import CaseRef, Digest, EventId, Millis, PersonRef, Phase, Role
 
 
 def fold(case: CaseRef, facts: Iterable[Fact], *, table: Table) -> CaseState:
@@ -152,13 +152,10 @@ def _for_person(state: CaseState, fact: Fact, place: int) -> Effect:
     _hear(state, fact, role, person, claimed)
     if fact.type in state.table.controls:
         return Effect.EFFECTIVE
-    phase = state.phase(person)
-    kinds = state.table.roles[role].kinds if role in state.table.roles else frozenset[AgencyKind]()
-    matches = any(
-        entry_for(state.table, fact.type, fact.variant, status=fact.status, kind=kind, role=role, phase=phase)
-        for kind in kinds
+    fits = fits_some_kind(
+        state.table, fact.type, fact.variant, status=fact.status, role=role, phase=state.phase(person)
     )
-    return Effect.EFFECTIVE if matches else Effect.OVERTAKEN
+    return Effect.EFFECTIVE if fits else Effect.OVERTAKEN
 
 
 def _holds(state: CaseState, agency: str, role: Role, person: PersonRef, at: Millis, position: int) -> Effect:

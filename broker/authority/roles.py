@@ -155,9 +155,17 @@ def has_jurisdiction(
     """
     if role not in _LOCAL:
         return True
-    for acting in (Role.DP, Role.CJ, Role.HP, Role.CH):
-        for one in holders(acting, state, directory, persons=persons, at=at):
-            near = agency.district is None or one.district is None or one.district == agency.district
-            if one.state == agency.state and (near or role in _STATE_WIDE):
-                return True
-    return False
+    return any(
+        one.state == agency.state
+        and (role in _STATE_WIDE or None in (agency.district, one.district) or one.district == agency.district)
+        for one in acting(state, directory, persons=persons, at=at)
+    )
+
+
+def acting(state: CaseState, directory: Directory, *, persons: Sequence[PersonRef], at: Millis) -> tuple[Agency, ...]:
+    """The agencies known to act at the place of rescue (DP, CJ) or at the home (HP, CH) of these persons."""
+    return tuple(
+        agency
+        for role in (Role.DP, Role.CJ, Role.HP, Role.CH)
+        for agency in holders(role, state, directory, persons=persons, at=at)
+    )

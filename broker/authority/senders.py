@@ -28,12 +28,22 @@ def entry_for(
     matching = [
         rule
         for rule in table.sending(event_type, variant)
-        if kind in rule.kinds
-        and (rule.phases is None or phase in rule.phases)
-        and (rule.statuses is None or status in rule.statuses)
-        and _role_matches(rule, role)
+        if kind in rule.kinds and _applies(rule, status=status, role=role, phase=phase)
     ]
     return min(matching, key=lambda rule: len(rule.may_not_write), default=None)
+
+
+def fits_some_kind(table: Table, event_type: str, variant: str, *, status: Status, role: Role, phase: Phase) -> bool:
+    """Whether a role and phase fit an entry of the senders, whatever kind of agency holds the role."""
+    return any(_applies(rule, status=status, role=role, phase=phase) for rule in table.sending(event_type, variant))
+
+
+def _applies(rule: SenderRule, *, status: Status, role: Role, phase: Phase) -> bool:
+    return (
+        (rule.phases is None or phase in rule.phases)
+        and (rule.statuses is None or status in rule.statuses)
+        and _role_matches(rule, role)
+    )
 
 
 def _role_matches(rule: SenderRule, role: Role) -> bool:

@@ -51,6 +51,8 @@ def _nothing(message: Message, addressed: Sequence[Agency], readers: dict[Agency
 def _elsewhere(
     message: Message, addressed: Sequence[Agency], readers: dict[AgencyId, Reader], directory: Directory
 ) -> Iterator[str]:
+    if not rules.acting(message.after, directory, persons=message.setting.persons, at=message.at):
+        return
     for agency in addressed:
         for held in readers[agency.id].roles:
             if not rules.has_jurisdiction(
