@@ -1,8 +1,9 @@
 """The bytes of one block: the fields of one compartment of a type, as schemaless Avro in its one canonical form.
 
-Only here and in ``broker.event.avro`` is fastavro known. Values are those of the Avro schema without logical types:
-a dateTime is ``Millis``, a date a number of days, a code its symbol, a reference its bytes; ``"unknown"`` stands for
-a value of any field. Leaves the values that people write to ``broker.event.kinds``.
+``broker.event.binary`` makes and reads the bytes; fastavro shows a block as another version of its type has it. Values
+are those of the Avro schema without logical types: a dateTime is ``Millis``, a date a number of days, a code its
+symbol, a reference its bytes; ``"unknown"`` stands for a value of any field. Leaves the values that people write to
+``broker.event.kinds``.
 """
 
 from __future__ import annotations
@@ -10,29 +11,32 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any, Final
+from typing import Any
 
 import fastavro
 
 from broker.checks import Check
 from broker.errors import InputError, Invalid
-from broker.event.catalogue import NAMED, UNKNOWN, UNKNOWN_TYPE, Catalogue, FieldSpec
+from broker.event.binary import Compiled, compile_type
+from broker.event.catalogue import Catalogue
 from broker.names import Compartment
-
-_UNKNOWN_VALUE: Final = (UNKNOWN_TYPE, UNKNOWN)
 
 
 class BlockCodec:
     """Encodes and decodes the blocks of one compartment of one schema; holds what can be worked out once."""
 
-    __slots__ = ("_branch", "_names", "_schema", "allowed")
+    __slots__ = ("_readers", "_schema", "_writers", "allowed", "names")
 
     def __init__(self, catalogue: Catalogue, schema_id: int, compartment: Compartment) -> None:
         spec = catalogue.holder(schema_id, compartment)
         members = [member for member in spec.fields if member.compartment is compartment]
-        self._schema = fastavro.parse_schema(spec.block_schema(compartment))
-        self._names = {member.avro_name: member.name for member in members}
-        self._branch = {member.name: (member.avro_name, _branch(member)) for member in members}
+        self._schema = spec.block_schema(compartment)
+        self.names = {member.avro_name: member.name for member in members}
+        """Avro name to name of each field."""
+        named: dict[str, Compiled] = {}
+        parts = [(self.names[part["name"]], compile_type(part["type"], named)) for part in self._schema["fields"]]
+        self._writers = tuple((name, part.write) for name, part in parts)
+        self._readers = tuple((name, part.read) for name, part in parts)
         self.allowed = {
             variant: frozenset(member.name for member in members if member.in_variant(variant))
             for variant in spec.variants
@@ -41,55 +45,46 @@ class BlockCodec:
 
     def encode(self, fields: Mapping[str, Any]) -> bytes:
         """The block's bytes; see ``encode_block``."""
-        branch = self._branch
-        record: dict[str, Any] = {}
-        out = BytesIO()
+        out = bytearray()
+        absent = 0
         try:
-            for name, value in fields.items():
-                avro_name, kind = branch[name]
-                # Naming the branch spares fastavro from validating the value against each branch in turn.
-                if value == UNKNOWN:
-                    record[avro_name] = _UNKNOWN_VALUE
+            for name, write in self._writers:
+                value = fields.get(name)
+                if value is None:
+                    out.append(0)
+                    absent += 1
                 else:
-                    record[avro_name] = value if kind is None else (kind, value)
-            fastavro.schemaless_writer(out, self._schema, record)
-        except Exception as error:  # noqa: BLE001  fastavro raises whatever the value makes it stumble over
-            raise InputError("the fields are not of the block's schema", kind=type(error).__name__) from None
-        return out.getvalue()
+                    write(value, out)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            # The error's own text could repeat the value: only its kind is kept.
+            raise InputError("a value is not of the block's schema", field=name, kind=type(error).__name__) from None
+        if len(self._writers) - absent != len(fields):
+            raise InputError("the block has a field that its schema does not have, or one without a value")
+        return bytes(out)
 
     def decode(self, data: bytes) -> dict[str, Any]:
         """The block's fields; see ``decode_block``."""
-        source = BytesIO(data)
+        fields: dict[str, Any] = {}
+        at = 0
         try:
-            record: Any = fastavro.schemaless_reader(source, self._schema, None)
-            names = self._names
-            fields = {names[name]: value for name, value in record.items() if value is not None}
-            again = self.encode(fields)
-        except Exception as error:  # noqa: BLE001  fastavro raises whatever the bytes make it stumble over
+            for name, read in self._readers:
+                if data[at]:
+                    fields[name], at = read(data, at)
+                else:
+                    at += 1
+        except (ValueError, IndexError, KeyError) as error:
             raise Invalid(
                 Check.CONTENT, "the block is not of the form that its schema gives", kind=type(error).__name__
             ) from None
-        # The end of the data is proved too: what was read is written again and must be all there was.
-        if again != data:
-            raise Invalid(Check.CONTENT, "the block is not in canonical form")
+        if at != len(data):
+            raise Invalid(Check.CONTENT, "the block has bytes behind its end")
         return fields
 
     def resolve(self, data: bytes, reader: BlockCodec) -> dict[str, Any]:
         """The fields of ``data``, which ``decode`` accepted, as the reader's version of the block has them."""
-        resolved: Any = fastavro.schemaless_reader(BytesIO(data), self._schema, reader._schema)
-        return {reader._names[name]: value for name, value in resolved.items() if value is not None}
-
-
-def _branch(member: FieldSpec) -> str | None:
-    """How fastavro names the one branch of the field's union, or None where the value itself must tell."""
-    if len(member.branches) != 1:
-        return None
-    schema = member.branches[0]
-    if isinstance(schema, str):
-        return schema
-    if schema["type"] in NAMED:
-        return f"{schema['namespace']}.{schema['name']}"
-    return str(schema["type"])
+        writer = fastavro.parse_schema(self._schema)
+        resolved: Any = fastavro.schemaless_reader(BytesIO(data), writer, fastavro.parse_schema(reader._schema))
+        return {reader.names[name]: value for name, value in resolved.items() if value is not None}
 
 
 @functools.cache
@@ -123,8 +118,9 @@ def decode_block(
 ) -> dict[str, Any]:
     """The fields (name to value) of a block that was written under ``schema_id``; only those that were given.
 
-    Strict: the bytes must be exactly what ``encode_block`` makes of the result. With ``variant``, fields that do not
-    exist in it are refused. With ``reader_id``, the fields come as that version of the same type has them.
+    Strict: bytes that ``encode_block`` would not make of the result are refused while they are read. With
+    ``variant``, fields that do not exist in it are refused. With ``reader_id``, the fields come as that version of the
+    same type has them.
 
     Raises:
         Invalid: check CONTENT.

@@ -149,14 +149,34 @@ def test_a_released_file_never_changes() -> None:
     assert on_disk == {entry["file"] for entry in entries}
 
 
-FIRST_EVENTS = """
-missing.alert transit.alert sighting.report intercept.request intercept.result rescue.notice
-cwc.order shelter.placement verify.request verify.report repatriation.request repatriation.order
-handover.record followup.report investigation.request prosecution.update legalaid.compensation
-""".split()
-FIRST_CONTROLS = """
-ack amend cancel access.grant access.withdraw disclosure.request disclosure.decision
-""".split()
+FIRST_EVENTS = [
+    "missing.alert",
+    "transit.alert",
+    "sighting.report",
+    "intercept.request",
+    "intercept.result",
+    "rescue.notice",
+    "cwc.order",
+    "shelter.placement",
+    "verify.request",
+    "verify.report",
+    "repatriation.request",
+    "repatriation.order",
+    "handover.record",
+    "followup.report",
+    "investigation.request",
+    "prosecution.update",
+    "legalaid.compensation",
+]
+FIRST_CONTROLS = [
+    "ack",
+    "amend",
+    "cancel",
+    "access.grant",
+    "access.withdraw",
+    "disclosure.request",
+    "disclosure.decision",
+]
 
 
 def test_a_number_never_changes() -> None:
