@@ -126,10 +126,10 @@ class Policy:
         part = self._slice("read", role.label, compartment.label, event_type)
         return part.mentions if part.permits else None
 
-    def may_ask(self, *, event_type: str, compartment: Compartment, role: Role) -> bool:
-        """Whether any policy could let the role ask here; where none could, ``ask`` gives nothing."""
-        words = (role.label, compartment.label, event_type)
-        return any(self._slice(action, *words).permits for action, _ in _ASKING)
+    def ask_depends(self, *, event_type: str, compartment: Compartment, role: Role) -> frozenset[str] | None:
+        """The facts on which ``ask`` can depend here, and no other; None where no policy could permit asking."""
+        parts = [self._slice(action, role.label, compartment.label, event_type) for action, _ in _ASKING]
+        return parts[0].mentions | parts[1].mentions if parts[0].permits or parts[1].permits else None
 
     def ask(self, *, event_type: str, variant: str, compartment: Compartment, role: Role) -> tuple[str, Outcome]:
         """How a role that does not read may ask: ``q``, ``x`` or empty, and what decided that."""

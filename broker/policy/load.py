@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -71,61 +72,65 @@ def digest(files: Files) -> Digest:
 
 def load(files: Files) -> Loaded:
     """The rules of these files, or the faults that make them deny everything. Raises nothing."""
-    faults: list[Fault] = []
+    schema_text = files.get(SCHEMA)
+    schema, faults = _schema(schema_text)
     rules: dict[str, Rule] = {}
-    schema = _schema(files, faults)
     cedar = sorted(name for name in files if name.endswith(".cedar"))
     if not cedar:
-        faults.append(Fault("", "the folder holds no .cedar file, and an empty policy is no policy"))
+        faults += (Fault("", "the folder holds no .cedar file, and an empty policy is no policy"),)
     for name in cedar:
-        written = _written(files[name])
-        for ast in _parse(name, files[name], schema, faults):
-            _add(rules, rule(name, ast, written.get(ast["annotations"]["id"], "")), faults)
+        read, wrong = _read(name, files[name], schema_text)
+        faults += wrong
+        for new in read:
+            known = rules.setdefault(new.id, new)
+            if known is not new:
+                faults += (Fault(name, f"the id {new.id!r} is already that of a policy in {known.file}"),)
     if faults or schema is None:
-        return Loaded(digest(files), {}, None, tuple(faults))
+        return Loaded(digest(files), {}, None, faults)
     return Loaded(digest(files), rules, schema, ())
 
 
-def _schema(files: Files, faults: list[Fault]) -> cedarpy.Schema | None:
+@lru_cache(maxsize=16)
+def _schema(data: bytes | None) -> tuple[cedarpy.Schema | None, tuple[Fault, ...]]:
+    """The schema, or why there is none."""
+    if data is None:
+        return None, (Fault(SCHEMA, "the schema is missing"),)
     try:
-        return cedarpy.Schema.from_str(files[SCHEMA].decode())
-    except KeyError:
-        faults.append(Fault(SCHEMA, "the schema is missing"))
+        return cedarpy.Schema.from_str(data.decode()), ()
     except ValueError as error:
-        faults.append(Fault(SCHEMA, f"not a Cedar schema: {error}"))
-    return None
+        return None, (Fault(SCHEMA, f"not a Cedar schema: {error}"),)
 
 
-def _parse(name: str, data: bytes, schema: cedarpy.Schema | None, faults: list[Fault]) -> Iterator[Ast]:
-    """The policies of one file that parse and have an id; what does not becomes a fault of the file."""
+@lru_cache(maxsize=256)
+def _read(name: str, data: bytes, schema_text: bytes | None) -> tuple[tuple[Rule, ...], tuple[Fault, ...]]:
+    """The rules of one file that parse and have an id, and what is wrong with the file.
+
+    Kept by content: two folders that are compared share most of their files.
+    """
+    faults: list[Fault] = []
     try:
         text = data.decode()
         parsed = json.loads(cedarpy.policies_to_json_str(text))
     except ValueError as error:
-        faults.append(Fault(name, f"does not parse: {error}"))
-        return
+        return (), (Fault(name, f"does not parse: {error}"),)
     if parsed["templates"] or parsed["templateLinks"]:
         faults.append(Fault(name, "holds a policy template; write the policy out"))
     policies: Mapping[str, Ast] = parsed["staticPolicies"]
+    schema, _ = _schema(schema_text)
     if schema is not None:
         for found in cedarpy.validate_policies(text, schema).errors:
             named = policies.get(found.policy_id, {}).get("annotations", {}).get("id") or found.policy_id
             faults.append(Fault(name, f"does not validate: {named}: {found.error}"))
+    rules, written = [], _written(text)
     for number, ast in enumerate(policies.values(), 1):
         given = ast.get("annotations", {}).get("id") or ""
         if 0 < len(given) <= limits.NAME_CHARS:
-            yield ast
+            rules.append(rule(name, ast, written.get(given, "")))
         else:
             faults.append(Fault(name, f"policy number {number} needs an @id of 1 to {limits.NAME_CHARS} characters"))
+    return tuple(rules), tuple(faults)
 
 
-def _written(data: bytes) -> dict[str, str]:
+def _written(text: str) -> dict[str, str]:
     """The policies of a file as they are written, by id; only for people to read."""
-    texts = statements(data.decode(errors="replace"))
-    return {found.group(1): text for text in texts if (found := re.search(r'@id\("([^"]+)"\)', text))}
-
-
-def _add(rules: dict[str, Rule], new: Rule, faults: list[Fault]) -> None:
-    known = rules.setdefault(new.id, new)
-    if known is not new:
-        faults.append(Fault(new.file, f"the id {new.id!r} is already that of a policy in {known.file}"))
+    return {found.group(1): each for each in statements(text) if (found := re.search(r'@id\("([^"]+)"\)', each))}

@@ -120,11 +120,16 @@ def compute(policy: Policy, domain: Domain) -> Matrix:
             errors.add(outcome.error)
         return outcome
 
-    cells = {
-        Key(facts.name, variant, compartment, role): _cell(policy, facts.name, variant, compartment, role, note)
-        for facts in domain.values()
-        for variant, compartment, role in product(facts.variants, COMPARTMENTS, ROLES)
-    }
+    cells: dict[Key, Cell] = {}
+    for facts in domain.values():
+        alike: dict[tuple[Compartment, Role], Cell] = {}
+        for variant, compartment, role in product(facts.variants, COMPARTMENTS, ROLES):
+            cell = alike.get((compartment, role))
+            if cell is None:
+                cell, varies = _cell(policy, facts.name, variant, compartment, role, note)
+                if not varies:
+                    alike[compartment, role] = cell
+            cells[Key(facts.name, variant, compartment, role)] = cell
     holders: dict[Role, frozenset[AgencyKind]] = {
         role: frozenset(kind for kind in AgencyKind if note(policy.hold(role, kind)).permit) for role in ROLES
     }
@@ -139,7 +144,8 @@ def _cell(
     compartment: Compartment,
     role: Role,
     note: Callable[[Outcome], Outcome],
-) -> Cell:
+) -> tuple[Cell, bool]:
+    """One cell, and whether it can differ in another variant."""
     depends = policy.depends(event_type=event_type, compartment=compartment, role=role)
     permits = _NEVER
     if depends is not None:
@@ -156,11 +162,13 @@ def _cell(
             )
             answers[moment] = note(outcome).permit
         permits = tuple(answers[moment] for moment in _STANDS_FOR[depends & _MOMENT_FACTS])
-    if all(permits) or not policy.may_ask(event_type=event_type, compartment=compartment, role=role):
-        return Cell(permits, "")
+    varies = depends is not None and "variant" in depends
+    asks = policy.ask_depends(event_type=event_type, compartment=compartment, role=role)
+    if all(permits) or asks is None:
+        return Cell(permits, ""), varies
     letter, outcome = policy.ask(event_type=event_type, variant=variant, compartment=compartment, role=role)
     note(outcome)
-    return Cell(permits, letter)
+    return Cell(permits, letter), varies or "variant" in asks
 
 
 _NEVER: Final = (False,) * len(MOMENTS)

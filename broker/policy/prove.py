@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from broker.names import Compartment, Phase, Role
 from broker.policy import writers
-from broker.policy.domain import CONTENT, MOMENTS, Domain, Moment
+from broker.policy.domain import CONTENT, MOMENTS, ROLES, Domain, Moment
 from broker.policy.matrix import Key, Matrix
 
 Case = tuple[bool, object]
@@ -63,6 +63,8 @@ def _name(where: object) -> str:
     match where:
         case (Key() as key, Moment() as moment):
             return f"{key} reads: {moment}"
+        case (Key() as key, str(said)):
+            return f"{key} {said}"
         case _:
             return str(where)
 
@@ -85,8 +87,9 @@ _PERSONAL: Final = frozenset(
 
 def _reads(matrix: Matrix, *roles: Role) -> Iterator[tuple[Key, int, bool]]:
     """Each cell of these roles (of all, if none is given) at each moment: the cell, the moment's index, reads."""
+    wanted = roles or ROLES
     for key, cell in matrix.cells.items():
-        if not roles or key.role in roles:
+        if key.role in wanted:
             for index, permit in enumerate(cell.permits):
                 yield key, index, permit
 
@@ -108,7 +111,7 @@ def _source_and_medical(matrix: Matrix, _: Domain, __: Authority) -> Iterator[Ca
             yield key.role in carers or not reads, (key, MOMENTS[at])
     for key, cell in matrix.cells.items():
         if key.compartment is Compartment.MEDICAL:
-            yield key.role in (Role.CJ, Role.CH, Role.SH, Role.LS) or cell.ask != "q", f"{key} may be asked for"
+            yield key.role in (Role.CJ, Role.CH, Role.SH, Role.LS) or cell.ask != "q", (key, "may be asked for")
 
 
 _NEVER_READ: Final = (
@@ -165,10 +168,10 @@ def _phases(matrix: Matrix, _: Domain, __: Authority) -> Iterator[Case]:
     for key, cell in matrix.cells.items():
         for flags in _FLAGS:
             along = [cell.permits[_AT[phase, *flags]] for phase in _ORDER]
-            yield along[1] == along[2], f"{key} decides differently when rescued and when placed"
+            yield along[1] == along[2], (key, "decides differently when rescued and when placed")
             if key.role in (Role.HP, Role.TP, Role.NR, Role.AS):
                 opens = any(later and not earlier for earlier, later in pairwise(along))
-                yield not opens, f"{key} opens by a later phase"
+                yield not opens, (key, "opens by a later phase")
 
 
 def _ways_to_exist(matrix: Matrix, _: Domain, authority: Authority) -> Iterator[Case]:
