@@ -105,7 +105,7 @@ def sweep(path: Path) -> None:
     for left in path.parent.glob(f".{path.name}.*.new"):
         with contextlib.suppress(OSError), left.open("r+b") as old:
             left.unlink()
-            _overwrite(old.fileno())
+            _overwrite_if_unnamed(old.fileno())
 
 
 @contextlib.contextmanager
@@ -151,14 +151,16 @@ def _write(path: Path, data: bytes, *, new: bool) -> None:
 def _exchange(temporary: Path, path: Path) -> None:
     with path.open("r+b") as old:
         os.replace(temporary, path)
-        if os.fstat(old.fileno()).st_nlink == 0:  # a hard link would be somebody's copy: not ours to alter
-            with contextlib.suppress(OSError):
-                _overwrite(old.fileno())
+        with contextlib.suppress(OSError):
+            _overwrite_if_unnamed(old.fileno())
 
 
-def _overwrite(descriptor: int) -> None:
-    os.pwrite(descriptor, bytes(os.fstat(descriptor).st_size), 0)
-    os.fsync(descriptor)
+def _overwrite_if_unnamed(descriptor: int) -> None:
+    """What still has a name is somebody's copy, or the new file itself where a kill came between link and unlink."""
+    found = os.fstat(descriptor)
+    if found.st_nlink == 0:
+        os.pwrite(descriptor, bytes(found.st_size), 0)
+        os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
