@@ -16,7 +16,10 @@ from broker import limits
 from broker.errors import InputError
 from broker.event.kinds import FORMS, Reader, near, safe_key
 
-type_words: Final = {
+NEW: Final = "new"
+"""Written for ``case`` in a record that opens one."""
+
+_WORDS: Final = {
     "missing": "is missing",
     "string_type": "write a text",
     "list_type": "write a list, in square brackets",
@@ -123,23 +126,24 @@ def _no_number(word: str) -> NoReturn:
     raise InputError(f"{word} is not a number of JSON; leave the field out or write a number")
 
 
-def outer(data: Mapping[str, Any], problems: Reader) -> NativeRecord:
-    """The record's outer keys. A key with a fault is noted and then left out, so that the rest can still be checked.
+def outer(data: Mapping[str, Any], problems: Reader) -> tuple[NativeRecord, frozenset[str]]:
+    """The record's outer keys, and which of them have a fault. Such a key is noted and then left out, so that the rest
+    can still be checked.
 
     Raises:
         InputError: the record has no type that could be read.
     """
     try:
-        return NativeRecord.model_validate(data)
+        return NativeRecord.model_validate(data), frozenset()
     except ValidationError as error:
         for fault in error.errors(include_input=False, include_url=False):
             _note(fault, data, problems)
-        faulty = {fault["loc"][0] for fault in error.errors(include_input=False, include_url=False)}
+        faulty = frozenset(str(fault["loc"][0]) for fault in error.errors(include_input=False, include_url=False))
     kept = {key: value for key, value in data.items() if key not in faulty}
     if "type" not in kept:
         raise InputError(f"type: {problems.problems[0][1]}", field="type", problems=listed(problems))
     # Stand-ins: the record is refused anyway; they only let the checks of its fields run.
-    return NativeRecord.model_validate({"case": "new", "post": "post", **kept})
+    return NativeRecord.model_validate({"case": NEW, "post": "post", **kept}), faulty
 
 
 def _note(fault: Any, data: Mapping[str, Any], problems: Reader) -> None:
@@ -159,7 +163,7 @@ def _note(fault: Any, data: Mapping[str, Any], problems: Reader) -> None:
     elif kind in {"too_long", "string_too_long"}:
         sentence = f"is longer than {fault['ctx']['max_length']}; shorten it"
     else:
-        sentence = type_words.get(kind) or _SENTENCES.get(words[-1], "is not of the form that the record asks for")
+        sentence = _WORDS.get(kind) or _SENTENCES.get(words[-1], "is not of the form that the record asks for")
     problems.wrong(path, sentence)
 
 

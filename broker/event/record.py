@@ -17,7 +17,7 @@ from broker.errors import InputError
 from broker.event.catalogue import UNKNOWN, Catalogue, FieldSpec, Need, TypeSpec
 from broker.event.kinds import Reader, near, read_time, safe_key
 from broker.event.model import BlockKey, Clear, Event, GivenRole
-from broker.event.native import NativeRecord, listed, load, outer
+from broker.event.native import NEW, NativeRecord, listed, load, outer
 from broker.event.shapes import field_kind, read_event_id
 from broker.names import (
     NO_VARIANT,
@@ -30,9 +30,6 @@ from broker.names import (
     Role,
     Status,
 )
-
-NEW: Final = "new"
-"""Written for ``case`` in a record that opens one."""
 
 _PERSON_ROLES: Final = frozenset({Role.HP, Role.CJ, Role.CH, Role.SH, Role.ES, Role.FP})
 _CASE_ROLES: Final = frozenset({Role.DP, Role.TP, Role.IA})
@@ -59,6 +56,8 @@ class _Draft:
     """A record while it is checked."""
 
     outer: NativeRecord
+    faulty: frozenset[str]
+    """Outer keys that were left out for a fault: what follows from their absence is no fault of its own."""
     at: Reader
     case: CaseRef | None
     persons: dict[str, PersonRef]
@@ -84,13 +83,14 @@ def parse(raw: bytes | Mapping[str, Any], *, case: CaseView, clock: Clock, rando
             ``{"field", "problem"}``.
     """
     at = Reader(lang="en-IN", case=case.resolve_case, person=lambda _: None)
-    record = outer(load(raw), at)
+    record, faulty = outer(load(raw), at)
     at.lang = record.langs[0]
     spec = _type(record.type, at)
     ref = None if record.case == NEW else case.resolve_case(record.case)
     if record.case != NEW and ref is None:
         at.wrong("case", 'is not a case that you know; write its name, its 32 hexadecimal digits, or "new"')
-    draft = _Draft(record, at, ref, _persons(record, ref, case, random, at), [(spec, _variant(spec, record, at))])
+    persons = _persons(record, ref, case, random, at)
+    draft = _Draft(record, faulty, at, ref, persons, [(spec, _variant(spec, record, faulty, at))])
     at.person = lambda alias: draft.persons.get(alias) or (case.person(ref, alias) if ref else None)
     supersedes = _event_id(record.supersedes, "supersedes", at)
     if spec.name == "amend":
@@ -157,8 +157,10 @@ def _type(name: str, at: Reader) -> TypeSpec:
     return newest[name]
 
 
-def _variant(spec: TypeSpec, record: NativeRecord, at: Reader) -> str | None:
+def _variant(spec: TypeSpec, record: NativeRecord, faulty: frozenset[str], at: Reader) -> str | None:
     given = record.variant
+    if "variant" in faulty:
+        return None
     if given is None and spec.variants == (NO_VARIANT,):
         return NO_VARIANT
     if given in spec.variants:
@@ -213,7 +215,7 @@ def _amended(draft: _Draft, supersedes: EventId | None, case: CaseView) -> Event
 def _check_persons(draft: _Draft) -> None:
     spec, count = draft.content, len(draft.outer.persons)
     most = limits.PERSONS if spec.persons_max is None else spec.persons_max
-    if not spec.persons_min <= count <= most:
+    if "persons" not in draft.faulty and not spec.persons_min <= count <= most:
         wanted = f"exactly {most}" if spec.persons_min == most else f"{spec.persons_min} to {most}"
         draft.at.wrong("persons", f"{spec.name} names {wanted} of them, here are {count}")
 
@@ -235,6 +237,8 @@ def _read_fields(draft: _Draft) -> None:
         _read_field(draft, name, value, None, f"fields.{safe_key(name)}")
     for alias, fields in draft.outer.personFields.items():
         if alias not in draft.persons:
+            if "persons" in draft.faulty:
+                continue
             hint = near(alias, draft.persons)
             at.wrong(f"personFields.{safe_key(alias)}", f"is not among the persons of this record{hint}")
             continue
@@ -275,7 +279,7 @@ def _check_required(draft: _Draft) -> None:
         if variant is None:
             continue
         for member in spec.in_variant(variant):
-            if member.requirement == "yes":
+            if member.requirement == "yes" and ("personFields" if member.personal else "fields") not in draft.faulty:
                 for path in _missing(draft, member):
                     draft.at.wrong(path, f'is missing; {spec.name} needs it: a value, or "{UNKNOWN}"')
 
@@ -353,7 +357,9 @@ def _mandates(draft: _Draft) -> tuple[GivenRole, ...]:
                 at.wrong(f"{path}.person", f"{role.label} holds for the whole case; leave the person out")
             given.append(GivenRole(role, agency, None))
         elif mandate.person is not None and mandate.person not in draft.persons:
-            at.wrong(f"{path}.person", f"is not among the persons of this record{near(mandate.person, draft.persons)}")
+            if "persons" not in draft.faulty:
+                hint = near(mandate.person, draft.persons)
+                at.wrong(f"{path}.person", f"is not among the persons of this record{hint}")
         else:
             whom = draft.persons.values() if mandate.person is None else [draft.persons[mandate.person]]
             given.extend(GivenRole(role, agency, person) for person in whom)
