@@ -1,4 +1,4 @@
-"""Opening: the decision is taken again, the receipt is durable, and only then is content decrypted (architecture §8)."""
+"""Opening: the decision is taken again, the receipt is durable, and only then is content decrypted."""
 
 from __future__ import annotations
 

@@ -11,20 +11,22 @@ from adapters.casefiles import CaseFiles
 from adapters.home import Home, Rules
 from adapters.outbox import Writing
 from adapters.outbox_file import Allocation, Draft
+from broker.authority import values
 from broker.authority.model import Plan
-from broker.authority.plan import back_reading, plan
-from broker.authority.values import case_ref
+from broker.authority.plan import plan
+from broker.authority.state import CaseState
 from broker.clock import uuid7
 from broker.dispatch import hint_headers
 from broker.errors import Refused
 from broker.event.model import Event
 from broker.event.record import parse
-from broker.names import AgencyId, CaseRef, Digest, EventId, Millis
+from broker.names import PERSON_SCOPED, AgencyId, CaseRef, Compartment, Digest, EventId, Millis
+from broker.pipeline import publish
 from broker.seal.block import Label
-from broker.seal.compose import Materials, Place, compose, label_of
+from broker.seal.compose import Materials, Place
 from broker.seal.disclosure import disclose
 from broker.seal.ground import BundleGround
-from broker.seal.seal import Sealed, seal, sign
+from broker.seal.seal import Sealed, sign
 from broker.seal.secrets import SealingSecrets
 
 
@@ -73,7 +75,7 @@ class Publisher:
         at = home.clock.now()
         event_id = uuid7(at, home.random)
         salt = home.random.bytes(16) if event.case is None else None
-        case = event.case if event.case is not None else case_ref(home.agency, salt or b"")
+        case = event.case if event.case is not None else values.case_ref(home.agency, salt or b"")
         file = self.files.get(case) if event.case is not None else None
         directory = self.ground.directory(at)
         sender = directory.agency(home.agency, field="agency")
@@ -109,13 +111,13 @@ class Publisher:
         with outbox.writing() as writing:
             sealed = [self._seal(one, writing) for one in prepared]
             envelopes = sign([one for _, one in sealed], agency=self.home.agency, key=self.home.ring.signing)
-            for (allocation, one), envelope in zip(sealed, envelopes, strict=True):
-                header = one.header
+            for (allocation, done), envelope in zip(sealed, envelopes, strict=True):
+                header = done.header
                 writing.put(
                     allocation,
                     Draft(
                         header.event_id,
-                        one.root,
+                        done.root,
                         header.case_ref,
                         header.type,
                         envelope,
@@ -125,7 +127,7 @@ class Publisher:
                 )
         for one in prepared:
             self._remember(one)
-        return [Published(one.header.event_id, one.header.case_ref, one.root) for _, one in sealed]
+        return [Published(done.header.event_id, done.header.case_ref, done.root) for _, done in sealed]
 
     def _seal(self, prepared: Prepared, writing: Writing) -> tuple[Allocation, Sealed]:
         home, plan_ = self.home, prepared.plan
@@ -154,8 +156,7 @@ class Publisher:
             Digest(allocation.previous_root),
             allocation.counters,
         )
-        draft = compose(prepared.event, plan_, place, materials, random=home.random)
-        sealed = seal(draft, secrets=self.secrets, random=home.random)
+        sealed = publish(prepared.event, plan_, place, materials, secrets=self.secrets, random=home.random)
         writing.link(allocation, sealed.root)
         return allocation, sealed
 
@@ -175,20 +176,18 @@ class Publisher:
             Refused: this agency cannot read one of them itself.
         """
         file = prepared.file
-        grant = back_reading(prepared.event, file.state) if file is not None else None
-        if file is None or grant is None:
+        handed = handed_on(prepared.event, file.state) if file is not None else None
+        if file is None or handed is None:
             return {}
         links = []
-        for event in sorted(grant.messages):
+        for event in handed.messages:
             kept = file.kept(event)
-            for key in grant.blocks():
-                label = label_of(key)
-                if kept is None or not _has(kept.row.entries, label):
-                    continue
-                links.append(disclose(kept.slice, kept.part(label), label, kept.disclose_seed(label)))
-        if grant.messages and not links:
+            for label in handed.labels:
+                if kept is not None and any(entry.label == label for entry in kept.row.entries):
+                    links.append(disclose(kept.slice, kept.part(label), label, kept.disclose_seed(label)))
+        if handed.messages and not links:
             raise Refused("none of the messages named holds a block that this agency reads and could hand on")
-        return {grant.agency: links} if links else {}
+        return {handed.agency: links} if links else {}
 
     def _remember(self, prepared: Prepared) -> None:
         """Names of new persons, and who was told what: for convenience, so after the outbox."""
@@ -200,5 +199,32 @@ class Publisher:
                 casebook.tell(reader.agency, reader.roster)
 
 
-def _has(entries: Sequence[Any], label: Label) -> bool:
-    return any(entry.label == label for entry in entries)
+@dataclass(frozen=True, slots=True)
+class HandedOn:
+    """Old blocks that a grant shows to its reader."""
+
+    agency: AgencyId
+    messages: tuple[EventId, ...]
+    labels: tuple[Label, ...]
+
+
+def handed_on(event: Event, state: CaseState) -> HandedOn | None:
+    """What an ``access.grant`` or ``disclosure.decision`` hands on of the messages that it names; else None."""
+    fields = event.blocks.get((Compartment.ACCESS, None), {})
+    if event.type == "access.grant":
+        prefix, agency = "grant", values.agency(fields.get("grant.to"))
+    elif event.type == "disclosure.decision" and event.variant != "refuse":
+        prefix = "dec"
+        request = state.facts.get(values.event_id(fields["dec.request"]))
+        agency = request.author if request is not None else None
+    else:
+        return None
+    if agency is None:
+        return None
+    person = values.person(fields.get(f"{prefix}.person"))
+    labels = tuple(
+        Label(compartment, 0, person if compartment in PERSON_SCOPED else None)
+        for compartment in sorted(values.compartments(fields.get(f"{prefix}.compartments")))
+    )
+    named = fields.get(f"{prefix}.messages")
+    return HandedOn(agency, values.event_ids(named) if values.known(named) else (), labels)

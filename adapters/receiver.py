@@ -7,23 +7,24 @@ the same messages are read and the same keys are put again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from adapters.casefiles import CaseFiles
-from adapters.home import Home, Rules
+from adapters.home import Home
 from adapters.inbox_file import Arrival, State
 from adapters.kept import Kept, recall, to_keep
 from broker.checks import Check
 from broker.errors import Invalid, KeyUnavailable, Pending
 from broker.keys.keystore import SeedEntry
 from broker.names import AgencyId, CaseRef, Digest, EventId, Millis
-from broker.receive import Judge, Judged, judge_slice
-from broker.seal.check import Verified
+from broker.pipeline import receive
+from broker.receive import Judge, Judged
+from broker.seal.acceptance import decode_acceptance
 from broker.seal.envelope import decode_slice
 from broker.seal.ground import BundleGround
 from broker.seal.notice import Notice, decode_notice
-from broker.seal.open import Received, keep, receive_slice
+from broker.seal.open import Received, keep
 from broker.seal.secrets import OpeningSecrets
 from broker.seal.wire import NOTICE_ID, schema_id
 from broker.stream.protocol import Position, Stored
@@ -48,11 +49,10 @@ class Receiver:
     """Takes messages of one's own topic, in the order of each partition."""
 
     home: Home
-    rules: Rules
     ground: BundleGround
     files: CaseFiles
     secrets: OpeningSecrets
-    verified: Verified = field(default_factory=Verified)
+    judge: Judge
     _fresh: dict[bytes, Arrival] = field(default_factory=dict)
     """What is valid in the batch at hand, by root."""
 
@@ -79,42 +79,23 @@ class Receiver:
         try:
             if schema_id(value) == NOTICE_ID:
                 return self._notice(value)
-            received = receive_slice(
-                value,
-                recipient=self.home.agency,
-                secrets=self.secrets,
-                ground=self.ground,
-                verified=self.verified,
-            )
+            judged = receive(value, self.judge, secrets=self.secrets, state=lambda case: self.files.get(case).state)
+            known = self._fresh.get(judged.received.slice.root) or self._stored(judged.received.slice.root)
+            if known is not None:
+                return self._again(judged.received, known)
+            self._count(judged.received)
+        except Pending as error:
+            return Taken(_pending(value, error.needs))
         except Invalid as error:
             return Taken(_quarantined(value, error.check, str(error)))
         except KeyUnavailable as error:
             return Taken(_quarantined(value, Check.SLOT_OPEN, str(error)))
-        return self._judge(received, value)
+        return self._valid(judged)
 
-    def _judge(self, received: Received, value: bytes) -> Taken:
-        file = self.files.get(received.slice.header.case_ref)
-        known = self._fresh.get(received.slice.root) or self._stored(received.slice.root)
-        if known is not None:
-            return self._again(received, value, known)
-        judge = Judge(
-            self.home.agency,
-            self.ground,
-            self.rules.table,
-            self.rules.catalogue,
-            self.rules.policy.decide,
-            self.verified,
-        )
-        try:
-            self._count(received)
-            judged = judge_slice(received, judge, file.state)
-        except Pending as error:
-            return Taken(replace(_arrival(received, value), state=State.PENDING, needs=error.needs))
-        except Invalid as error:
-            return Taken(_quarantined(value, error.check, str(error)))
-        seeds, memo = to_keep(received)
-        file.add(received, judged.fact)
-        arrival = self._fresh[received.slice.root] = _arrival(received, keep(received))
+    def _valid(self, judged: Judged) -> Taken:
+        seeds, memo = to_keep(judged.received)
+        self.files.get(judged.fact.case).add(judged.received, judged.fact)
+        arrival = self._fresh[judged.received.slice.root] = _arrival(judged.received, keep(judged.received))
         return Taken(arrival, judged, memo, seeds)
 
     def _stored(self, root: bytes) -> Arrival | None:
@@ -134,18 +115,14 @@ class Receiver:
         if other is not None:
             raise Invalid(Check.COUNTER, "the counter of this slot was used for another envelope")
 
-    def _again(self, received: Received, value: bytes, known: Arrival) -> Taken:
+    def _again(self, received: Received, known: Arrival) -> Taken:
         """An envelope that is here already: again in the stream it is a copy; earlier, or differently, an incident."""
         statement = received.acceptance.statement
         place = Position(EVENTS, statement.partition, statement.offset)
         if known.accepted is None or place.partition != known.accepted.partition or place < known.accepted:
-            return Taken(
-                _quarantined(value, Check.ACCEPTANCE_CONFLICT, "the envelope was accepted at another place before")
-            )
+            raise Invalid(Check.ACCEPTANCE_CONFLICT, "the envelope was accepted at another place before")
         if place == known.accepted and statement.appended_at != known.accepted_at:
-            return Taken(
-                _quarantined(value, Check.ACCEPTANCE_CONFLICT, "the envelope was accepted at another time before")
-            )
+            raise Invalid(Check.ACCEPTANCE_CONFLICT, "the envelope was accepted at another time before")
         return Taken(_arrival(received, keep(received)))
 
     def _retry(self, case: CaseRef) -> list[Taken]:
@@ -240,6 +217,24 @@ def _arrival(received: Received, value: bytes) -> Arrival:
         slice=value,
         accepted=Position(EVENTS, statement.partition, statement.offset),
         accepted_at=statement.appended_at,
+    )
+
+
+def _pending(value: bytes, needs: str) -> Arrival:
+    got = decode_slice(value)
+    header, statement = got.header, decode_acceptance(got.acceptance).statement
+    return Arrival(
+        header.event_id,
+        got.root,
+        header.case_ref,
+        header.type,
+        header.variant,
+        header.agency,
+        value,
+        Position(EVENTS, statement.partition, statement.offset),
+        statement.appended_at,
+        State.PENDING,
+        needs,
     )
 
 

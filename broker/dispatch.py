@@ -102,18 +102,12 @@ def _header_of(value: bytes) -> Header | None:
         return None
 
 
-async def dispatch(broker: Broker, batch: Sequence[Stored]) -> list[Accepted | Quarantined]:
-    """Dispatches values of one partition, in order; returns when every slice, notice and record is durable.
-
-    The caller commits the position afterwards, and not before. After an exception it starts again from the last
-    committed position: dispatching again gives the same statements.
+async def deliver(broker: Broker, verdicts: Sequence[Accepted | Quarantined]) -> None:
+    """Writes slices, notices and records of these verdicts, in order; returns when every one is durable.
 
     Raises:
         StreamError: not known to be delivered; start again.
     """
-    verdicts = [
-        judge(stored, topic_id=broker.topic_id, ground=broker.ground, verified=broker.verified) for stored in batch
-    ]
     accepted = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
     messages, steps = _deliveries(broker, accepted)
     for verdict in verdicts:
@@ -129,7 +123,6 @@ async def dispatch(broker: Broker, batch: Sequence[Stored]) -> list[Accepted | Q
     messages += [Message(RECORDS, step.case, record) for step, record in zip(steps, records, strict=True)]
     if messages:
         await broker.stream.publish(messages)
-    return verdicts
 
 
 def _deliveries(broker: Broker, accepted: Sequence[Accepted]) -> tuple[list[Message], list[Step]]:

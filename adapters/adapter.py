@@ -1,0 +1,155 @@
+"""One agency's adapter: its home, its rules and its stream, and what can be done with them.
+
+``send`` and ``receive`` serve ``casebridge adapter run`` and single commands alike; everything durable is in the home
+folder, so an adapter that is killed starts again where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Self
+
+from adapters.casefiles import CaseFiles
+from adapters.home import Home, Rules
+from adapters.opener import Opener
+from adapters.outbox_file import State as Sent
+from adapters.publisher import Publisher
+from adapters.receiver import Receiver, Taken
+from broker.audit.record import Chain, Kind, Step
+from broker.names import CaseRef, Digest
+from broker.receive import Judge
+from broker.seal.ground import BundleGround
+from broker.seal.secrets import OpeningSecrets, SealingSecrets
+from broker.seal.wire import text
+from broker.stream.protocol import Message, Stream
+from broker.stream.topics import EVENTS, RECORDS, in_topic
+
+BATCH: Final = 64
+
+
+@dataclass(slots=True)
+class Adapter:
+    """An opened adapter. ``close`` it when done; one task at a time uses it."""
+
+    home: Home
+    rules: Rules
+    ground: BundleGround
+    stream: Stream
+    files: CaseFiles
+    publisher: Publisher
+    receiver: Receiver
+    opener: Opener
+    _settled: bool = False
+
+    @classmethod
+    def over(cls, home: Home, stream: Stream, rules: Rules, ground: BundleGround) -> Self:
+        """An adapter over an opened home and stream."""
+        files = CaseFiles(home, rules, ground)
+        sealing = SealingSecrets(home.agency, home.outbox.instance, home.random)
+        return cls(
+            home,
+            rules,
+            ground,
+            stream,
+            files,
+            Publisher(home, rules, ground, files, sealing),
+            Receiver(
+                home,
+                ground,
+                files,
+                OpeningSecrets(home.ring.prekey),
+                Judge(home.agency, ground, rules.table, rules.catalogue, rules.policy.decide),
+            ),
+            Opener(home, rules, ground, files),
+        )
+
+    async def send(self) -> int:
+        """Sends what waits in the outbox, and the records that this agency owes; how many envelopes went out.
+
+        Raises:
+            StreamError: not known to be sent; the outbox keeps it, call again.
+        """
+        sent = 0
+        while waiting := self.home.outbox.pending(BATCH):
+            positions = await self.stream.publish(
+                [Message(EVENTS, kept.draft.case, kept.draft.envelope, kept.draft.headers) for kept in waiting]
+            )
+            self.home.outbox.mark_sent(zip((kept.id for kept in waiting), positions, strict=True))
+            sent += len(waiting)
+        await self._send_records()
+        return sent
+
+    async def _send_records(self) -> None:
+        inbox = self.home.inbox
+        self._write_records()
+        while unsent := inbox.unsent_receipts(BATCH):
+            await self.stream.publish([Message(RECORDS, receipt.case, receipt.record) for receipt in unsent])
+            inbox.receipts_sent([receipt.id for receipt in unsent])
+
+    def _write_records(self) -> None:
+        """A signed record for each opening that stands in none yet, chained to the one before."""
+        home = self.home
+        incarnation = home.outbox.incarnation
+        with home.inbox.writing():
+            for number, opening in home.inbox.unreceipted():
+                sequence, previous = home.inbox.next_receipt(incarnation)
+                arrival = home.inbox.get(opening.event_id).arrival
+                chain = Chain(
+                    home.agency, home.outbox.instance, incarnation, sequence=sequence, previous=Digest(previous)
+                )
+                body = b"".join((text(opening.post), text(opening.purpose), bytes((opening.compartment,))))
+                step = Step(Kind.OPENED, opening.at, arrival.case, Digest(arrival.root), body)
+                key = home.ring.signing
+                (record,) = chain.write([step], key_id=key.id, sign=key.sign, random=home.random)
+                home.inbox.put_receipt(
+                    incarnation=incarnation,
+                    number=sequence,
+                    case=arrival.case,
+                    digest=chain.previous,
+                    record=record,
+                    openings=[number],
+                )
+
+    async def receive(self, *, wait: float = 0.0, seen: Callable[[Taken], None] = lambda _: None) -> int:
+        """Takes in what stands in this agency's topic; how many messages.
+
+        Args:
+            wait: seconds to wait for the first message.
+            seen: called with each message when it is stored.
+
+        Raises:
+            StreamError: the stream is out of reach; nothing is lost.
+            StoreError: the disk refused; what was not stored is read again.
+        """
+        topic = in_topic(self.home.agency)
+        count = 0
+        while batch := await self.stream.read(topic, self.home.inbox.positions(topic), wait=wait if not count else 0.0):
+            for start in range(0, len(batch), BATCH):
+                for taken in self.receiver.take(batch[start : start + BATCH], topic):
+                    seen(taken)
+            count += len(batch)
+        if not self._settled:
+            self._settle()
+        return count
+
+    def _settle(self) -> None:
+        """What was accepted while this adapter was down counts as accepted in the outbox too."""
+        for case in self.home.inbox.cases():
+            for kept in self.home.outbox.sent_in(case):
+                if kept.state is not Sent.SENT:
+                    continue
+                own = self.home.inbox.by_root(kept.draft.root)
+                if own is not None and own.arrival.accepted is not None:
+                    self.home.outbox.mark_accepted(kept.draft.event_id, own.arrival.accepted)
+        self._settled = True
+
+    def accepted(self, case: CaseRef, root: Digest) -> bool:
+        """Whether this agency's own envelope has come back accepted."""
+        own = self.home.inbox.by_root(root)
+        return own is not None and own.arrival.case == case
+
+    async def close(self) -> None:
+        """Let go of stream and home."""
+        await self.stream.close()
+        self.home.close()

@@ -1,0 +1,51 @@
+"""The broker's loop: read, dispatch, commit; after a failed write it starts again from the committed position."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Final
+
+from broker.dispatch import Accepted, Broker, Quarantined
+from broker.pipeline import dispatch
+from broker.stream.topics import EVENTS
+
+BATCH: Final = 64
+Verdicts = Sequence[Accepted | Quarantined]
+
+
+async def pass_once(broker: Broker, *, wait: float = 0.0, seen: Callable[[Verdicts], None] = lambda _: None) -> int:
+    """Dispatches what stands in the events topic; how many envelopes.
+
+    Args:
+        wait: seconds to wait for the first one.
+        seen: called with the verdicts of each batch when they are durable.
+
+    Raises:
+        StreamError: what was not committed is dispatched again at the next call.
+    """
+    positions = await broker.stream.committed(EVENTS)
+    count = 0
+    while read := await broker.stream.read(EVENTS, positions, wait=wait if not count else 0.0):
+        for partition, one in groupby(
+            sorted(read, key=lambda stored: stored.partition), lambda stored: stored.partition
+        ):
+            batch = list(one)
+            for start in range(0, len(batch), BATCH):
+                part = batch[start : start + BATCH]
+                seen(await dispatch(broker, part))
+                positions[partition] = part[-1].offset + 1
+                await broker.stream.commit(EVENTS, {partition: positions[partition]})
+        count += len(read)
+    return count
+
+
+async def run(broker: Broker, stop: asyncio.Event, *, seen: Callable[[Verdicts], None] = lambda _: None) -> None:
+    """Dispatches until told to stop; what is under way is finished first.
+
+    Raises:
+        StreamError: the stream is out of reach; start again.
+    """
+    while not stop.is_set():
+        await pass_once(broker, wait=0.5, seen=seen)
