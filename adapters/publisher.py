@@ -144,8 +144,8 @@ class Publisher:
             sealed_at=prepared.at,
             prekeys={reader: directory.prekey(reader, prepared.at) for reader in readers},
             auditors=auditors,
-            chain=self._chain(prepared),
-            links={digest: file.link(digest) for one in plan_.readers for digest in one.roster} if file else {},
+            chain=[file.link(digest) for digest in self._cited(prepared)] if file is not None else [],
+            rosters=self._rosters(prepared),
             back_reading=self._back_reading(prepared),
         )
         place = Place(
@@ -160,14 +160,29 @@ class Publisher:
         writing.link(allocation, sealed.root)
         return allocation, sealed
 
-    def _chain(self, prepared: Prepared) -> tuple[bytes, ...]:
-        """The proofs of the mandates under which this event is sent and gives roles, opener first."""
+    @staticmethod
+    def _cited(prepared: Prepared) -> list[Digest]:
+        """The mandates under which this event is sent and gives roles, with all that prove them, opener first."""
+        if prepared.file is None:
+            return []
+        state = prepared.file.state
+        cited = [claim.mandate for claim in prepared.plan.claims if claim.mandate is not None]
+        cited += [one.under_mandate for one in prepared.plan.mandates if one.under_mandate in state.given]
+        return [given.digest for given in state.chain(dict.fromkeys(cited))]
+
+    def _rosters(self, prepared: Prepared) -> dict[AgencyId, list[bytes]]:
+        """What each reader is told of earlier mandates, with all that prove them, unless it was told before."""
         file = prepared.file
         if file is None:
-            return ()
-        cited = [claim.mandate for claim in prepared.plan.claims if claim.mandate is not None]
-        cited += [one.under_mandate for one in prepared.plan.mandates if one.under_mandate in file.state.given]
-        return tuple(file.link(given.digest) for given in file.state.chain(dict.fromkeys(cited)))
+            return {}
+        shown = frozenset(self._cited(prepared))
+        found = {}
+        for reader in prepared.plan.readers:
+            told = shown | self.home.inbox.casebook.told(reader.agency)
+            fresh = [given.digest for given in file.state.chain(reader.roster) if given.digest not in told]
+            if fresh:
+                found[reader.agency] = [file.link(digest) for digest in fresh]
+        return found
 
     def _back_reading(self, prepared: Prepared) -> dict[AgencyId, list[bytes]]:
         """The old blocks that a grant hands on.

@@ -80,7 +80,8 @@ def write(
     """
     signed = {"issuedAt": issued_at, "agencies": [entry for entry, _ in entries]}
     prekeys = {entry["id"]: listed for entry, listed in entries}
-    disk.replace_private(path, directory_file.compose(signed, prekeys, key=key.public, sign=key.sign))
+    put = disk.replace_private if path.exists() else disk.create_private
+    put(path, directory_file.compose(signed, prekeys, key=key.public, sign=key.sign))
 
 
 def read_entries(path: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:

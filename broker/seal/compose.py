@@ -35,8 +35,8 @@ class Place:
 class Materials:
     """What sealing one event needs beside the event and its plan.
 
-    ``chain`` are the disclosures of the sender's mandates, opener first. ``links`` has the disclosure of each earlier
-    mandate that a roster names. ``back_reading`` are disclosures of old blocks for the agency that this event grants
+    ``chain`` are the disclosures of the sender's mandates, opener first. ``rosters`` are the disclosures of earlier
+    mandates that a reader is told. ``back_reading`` are disclosures of old blocks for the agency that this event grants
     them to. ``auditors`` get the ledger, and of a control its content.
     """
 
@@ -49,7 +49,7 @@ class Materials:
     prekeys: Mapping[AgencyId, ReaderPrekey]
     auditors: frozenset[AgencyId]
     chain: Sequence[bytes] = ()
-    links: Mapping[Digest, bytes] = field(default_factory=dict)
+    rosters: Mapping[AgencyId, Sequence[bytes]] = field(default_factory=dict)
     back_reading: Mapping[AgencyId, Sequence[bytes]] = field(default_factory=dict)
 
 
@@ -144,7 +144,7 @@ def _slot(
         roles=reader.roles,
         keyed=tuple(keyed),
         aliases=_aliases(event, reader.roles, keyed),
-        roster=tuple(materials.links[digest] for digest in reader.roster),
+        roster=tuple(materials.rosters.get(reader.agency, ())),
         ledger=author or reader.agency in materials.auditors,
     )
 

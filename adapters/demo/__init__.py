@@ -1,0 +1,1 @@
+"""The demo: one case of the domain, played by real adapters and a real broker (``casebridge demo``)."""
