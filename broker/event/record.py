@@ -129,8 +129,7 @@ def to_native(
     """The fields of an opened block as JSON values, in the form in which ``parse`` takes them.
 
     Raises:
-        InputError: there is no such schema.
-        KeyError: a field is not of it.
+        InputError: there is no such schema, or a field is not of it.
     """
     holder = Catalogue.load().holder(schema_id, compartment).schema_id
     return {

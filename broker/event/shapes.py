@@ -14,6 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from broker import limits
+from broker.errors import InputError
 from broker.event import kinds
 from broker.event.catalogue import UNKNOWN, UNKNOWN_TYPE, Catalogue, full_name
 from broker.event.kinds import Kind, Reader
@@ -298,12 +299,11 @@ def field_kind(schema_id: int, name: str) -> Kind:
     """The kind of a field of a released schema.
 
     Raises:
-        InputError: there is no such schema.
-        KeyError: it has no such field.
+        InputError: there is no such schema, or it has no such field.
     """
     spec = Catalogue.load().by_schema_id(schema_id)
     member = spec.find(name)
     if member is None:
-        raise KeyError(name)
+        raise InputError(f"{spec.name} has no such field", field=kinds.safe_key(name))
     schema = member.branches[0] if len(member.branches) == 1 else list(member.branches)
     return kind_of(schema, member.attributes, spec.types)
