@@ -6,18 +6,19 @@ folder, so an adapter that is killed starts again where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
 from adapters.casefiles import CaseFiles
 from adapters.home import Home, Rules
-from adapters.opener import Opener
+from adapters.opener import Block, Opener
 from adapters.outbox_file import State as Sent
 from adapters.publisher import Publisher
 from adapters.receiver import Receiver, Taken
-from broker.audit.record import Chain, Kind, Step
-from broker.names import CaseRef, Digest
+from broker.audit.record import NO_CASE, Chain, Kind, Step
+from broker.errors import InputError, Refused
+from broker.names import CaseRef, Compartment, Digest, EventId
 from broker.receive import Judge
 from broker.seal.ground import BundleGround
 from broker.seal.secrets import OpeningSecrets, SealingSecrets
@@ -89,27 +90,29 @@ class Adapter:
 
     def _write_records(self) -> None:
         """A signed record for each opening that stands in none yet, chained to the one before."""
-        home = self.home
-        incarnation = home.outbox.incarnation
-        with home.inbox.writing():
-            for number, opening in home.inbox.unreceipted():
-                sequence, previous = home.inbox.next_receipt(incarnation)
-                arrival = home.inbox.get(opening.event_id).arrival
-                chain = Chain(
-                    home.agency, home.outbox.instance, incarnation, sequence=sequence, previous=Digest(previous)
-                )
+        inbox = self.home.inbox
+        with inbox.writing():
+            for number, opening in inbox.unreceipted():
+                arrival = inbox.get(opening.event_id).arrival
                 body = b"".join((text(opening.post), text(opening.purpose), bytes((opening.compartment,))))
                 step = Step(Kind.OPENED, opening.at, arrival.case, Digest(arrival.root), body)
-                key = home.ring.signing
-                (record,) = chain.write([step], key_id=key.id, sign=key.sign, random=home.random)
-                home.inbox.put_receipt(
-                    incarnation=incarnation,
-                    number=sequence,
-                    case=arrival.case,
-                    digest=chain.previous,
-                    record=record,
-                    openings=[number],
-                )
+                self._write_record(step, openings=[number])
+
+    def _write_record(self, step: Step, *, openings: Sequence[int] = ()) -> None:
+        home = self.home
+        incarnation = home.outbox.incarnation
+        sequence, previous = home.inbox.next_receipt(incarnation)
+        chain = Chain(home.agency, home.outbox.instance, incarnation, sequence=sequence, previous=previous)
+        key = home.ring.signing
+        (record,) = chain.write([step], key_id=key.id, sign=key.sign, random=home.random)
+        home.inbox.put_receipt(
+            incarnation=incarnation,
+            number=sequence,
+            case=step.case,
+            digest=chain.previous,
+            record=record,
+            openings=openings,
+        )
 
     async def receive(self, *, wait: float = 0.0, seen: Callable[[Taken], None] = lambda _: None) -> int:
         """Takes in what stands in this agency's topic; how many messages.
@@ -143,6 +146,38 @@ class Adapter:
                 if own is not None and own.arrival.accepted is not None:
                     self.home.outbox.mark_accepted(kept.draft.event_id, own.arrival.accepted)
         self._settled = True
+
+    def open(
+        self,
+        event: EventId,
+        *,
+        post: str,
+        purpose: str,
+        compartments: Sequence[Compartment] = (),
+        person: str | None = None,
+    ) -> list[Block]:
+        """Opens blocks of an event; an attempt that is refused leaves a signed record too.
+
+        Raises:
+            InputError, Refused: see ``Opener.open``.
+            StoreError: the receipt could not be kept; nothing was opened.
+        """
+        try:
+            blocks = self.opener.open(event, post=post, purpose=purpose, compartments=compartments, person=person)
+        except (InputError, Refused):
+            self._deny(event, post, purpose, compartments)
+            raise
+        closed = [block.compartment for block in blocks if block.refused]
+        if closed:
+            self._deny(event, post, purpose, closed)
+        return blocks
+
+    def _deny(self, event: EventId, post: str, purpose: str, compartments: Sequence[Compartment]) -> None:
+        found = self.home.inbox.slices_of(event)
+        case, root = (found[0].arrival.case, found[0].arrival.root) if found else (NO_CASE, bytes(32))
+        body = b"".join((text(post), text(purpose), event, *(bytes((one,)) for one in compartments)))
+        with self.home.inbox.writing():
+            self._write_record(Step(Kind.DENIED, self.home.clock.now(), case, Digest(root), body))
 
     def accepted(self, case: CaseRef, root: Digest) -> bool:
         """Whether this agency's own envelope has come back accepted."""

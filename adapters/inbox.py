@@ -101,6 +101,10 @@ class Inbox:
         """
         return self._first("event_id = ? ORDER BY state, id LIMIT 1", event_id)
 
+    def slices_of(self, event_id: EventId) -> list[Slice]:
+        """Everything of this event: valid before waiting before in quarantine; nothing where it never came."""
+        return self._rows("event_id = ? ORDER BY state, id", event_id)
+
     def by_root(self, root: bytes) -> Slice | None:
         """The slice of this envelope, received or pending; None if there is none."""
         found = self._rows("root = ? AND state <> 3", root)
