@@ -57,7 +57,7 @@ class Policy:
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._cache: dict[Question, Decision] = {}
-        self._near: dict[tuple[str, str, str], list[Rule]] = {}
+        self._near: dict[tuple[str, str], list[Rule]] = {}
         self._slices: dict[tuple[str, str, str, str], _Slice] = {}
         self._sets: dict[tuple[str, ...], _Slice] = {}
         self._outcomes: dict[tuple[object, ...], Outcome] = {}
@@ -201,11 +201,12 @@ class Policy:
         key = (action, role, resource, event_type)
         found = self._slices.get(key)
         if found is None:
-            near = self._near.get((action, resource, event_type))
+            near = self._near.get((action, event_type))
             if near is None:
-                near = [r for r in self.rules.values() if r.concerns(action, resource, event_type)]
-                self._near[action, resource, event_type] = near
-            rules = [r for r in near if r.roles is None or role in r.roles]
+                near = self._near[action, event_type] = [
+                    r for r in self.rules.values() if r.concerns(action, event_type)
+                ]
+            rules = [r for r in near if r.about(resource, role)]
             ids = tuple(r.id for r in rules)
             if ids not in self._sets:
                 self._sets[ids] = _sliced(rules)

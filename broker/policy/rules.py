@@ -40,13 +40,13 @@ class Rule:
     types: frozenset[str] | None
     mentions: frozenset[str]
 
-    def concerns(self, action: str, resource: str, event_type: str) -> bool:
-        """Whether this policy can match a question with these words, of some role."""
-        return (
-            (self.actions is None or action in self.actions)
-            and (self.resources is None or resource in self.resources)
-            and (self.types is None or event_type in self.types)
-        )
+    def concerns(self, action: str, event_type: str) -> bool:
+        """Whether this policy can match a question of this action about this type."""
+        return (self.actions is None or action in self.actions) and (self.types is None or event_type in self.types)
+
+    def about(self, resource: str, role: str) -> bool:
+        """Whether this policy can match a question about this resource for this role."""
+        return (self.resources is None or resource in self.resources) and (self.roles is None or role in self.roles)
 
 
 def statements(text: str) -> Iterator[str]:

@@ -154,8 +154,10 @@ def _ground(entry: Entry) -> bytes:
 
 
 def _aliases(event: Event, roles: Sequence[Held], keyed: Sequence[Keyed]) -> tuple[tuple[PersonRef, str], ...]:
-    """Names of the persons that concern a reader: those of its roles and blocks, in the order of the event."""
+    """Names of the persons that concern a reader: those of its roles and blocks; of a control, all that it names."""
     concern = {held.person for held in roles} | {item.label.person for item in keyed}
+    if any(item.label.compartment in (Compartment.ACCESS, Compartment.DISCLOSURE) for item in keyed):
+        concern.update(event.persons)
     return tuple((person, event.aliases[person]) for person in event.persons if person in concern)
 
 
