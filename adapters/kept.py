@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hmac import digest
 from typing import Final
 
+from broker.errors import KeyUnavailable
 from broker.keys.keystore import Keystore, SeedEntry
 from broker.seal.acceptance import Acceptance, decode_acceptance
 from broker.seal.block import Label, RawSeed, Seed, decrypt, encrypt
@@ -40,19 +41,18 @@ class Kept:
         """The part that holds a block of the row.
 
         Raises:
-            KeyError: the reader was not given it.
+            KeyUnavailable: the reader was not given it.
         """
         for entry in self.row.entries:
             if entry.label == label:
                 return entry.part
-        raise KeyError(label)
+        raise KeyUnavailable("this agency was given no key to that block")
 
     def seed(self, label: Label) -> Seed:
         """The handle of a block's seed.
 
         Raises:
-            KeyError: the reader was not given it.
-            KeyUnavailable: it was erased.
+            KeyUnavailable: the reader was not given it, or it was erased.
         """
         return self.keystore.get(self.slice.header.case_ref, label.person, self.slice.root, self.part(label))
 
@@ -60,8 +60,7 @@ class Kept:
         """The content of a block of the row.
 
         Raises:
-            KeyError: the reader was not given it.
-            KeyUnavailable: its key was erased.
+            KeyUnavailable: the reader was not given it, or its key was erased.
             Invalid: the kept bytes were altered.
         """
         return open_block(self.slice, self.part(label), label, self.seed(label))

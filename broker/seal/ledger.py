@@ -13,7 +13,7 @@ def ledger(received: View) -> list[tuple[Row, bytes]]:
     """The rows with the digest that each slot must show.
 
     Raises:
-        KeyError: the recipient is neither the author nor an auditor.
+        KeyUnavailable: the recipient is neither the author nor an auditor.
         Invalid: check LEDGER_ROWS: the ledger cannot be read.
     """
     cursor = Cursor(received.open(LEDGER_LABEL), Check.LEDGER_ROWS)

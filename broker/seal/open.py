@@ -11,7 +11,7 @@ from hmac import compare_digest
 from typing import NamedTuple, Protocol
 
 from broker.checks import Check
-from broker.errors import Invalid
+from broker.errors import Invalid, KeyUnavailable
 from broker.names import AgencyId, Compartment
 from broker.seal.acceptance import Acceptance, decode_acceptance
 from broker.seal.block import Label, RawSeed, Seed, check_commitment, decrypt
@@ -49,7 +49,7 @@ class View(Protocol):
         """What its sender claimed."""
 
     def open(self, label: Label) -> bytes:
-        """The content of a block of the row; raises ``KeyError`` for another, ``Invalid`` where it does not open."""
+        """The content of a block of the row; raises ``KeyUnavailable`` for another, ``Invalid`` where it does not open."""
 
 
 class Received(NamedTuple):
@@ -67,23 +67,23 @@ class Received(NamedTuple):
         """The seed of a block that this reader was given.
 
         Raises:
-            KeyError: it was not.
+            KeyUnavailable: it was not.
         """
         for entry, seed in zip(self.row.entries, self.content.seeds, strict=True):
             if entry.label == label:
                 return seed
-        raise KeyError(label)
+        raise KeyUnavailable("this agency was given no key to that block")
 
     def part(self, label: Label) -> int:
         """The part that holds a block that this reader was given.
 
         Raises:
-            KeyError: it was not given.
+            KeyUnavailable: it was not given.
         """
         for entry in self.row.entries:
             if entry.label == label:
                 return entry.part
-        raise KeyError(label)
+        raise KeyUnavailable("this agency was given no key to that block")
 
     def open(self, label: Label) -> bytes:
         """The content of a block that this reader was given."""
