@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from adapters.casefile import CaseFile
 from adapters.home import Home, Rules
@@ -14,6 +16,9 @@ from broker.names import CaseRef, EventId, PersonRef, case_name
 from broker.receive import recall_fact
 from broker.seal.ground import Ground
 
+_KEPT: Final = 64
+"""Case files held in memory between batches."""
+
 
 @dataclass(slots=True)
 class CaseFiles:
@@ -22,14 +27,20 @@ class CaseFiles:
     home: Home
     rules: Rules
     ground: Ground
-    _open: dict[CaseRef, CaseFile] = field(default_factory=dict)
+    _open: OrderedDict[CaseRef, CaseFile] = field(default_factory=OrderedDict)
 
     def get(self, case: CaseRef) -> CaseFile:
         """The file of a case, empty where nothing is known."""
         found = self._open.get(case)
         if found is None:
             found = self._open[case] = self._load(case)
+        self._open.move_to_end(case)
         return found
+
+    def trim(self) -> None:
+        """Lets go of the files that were not asked for lately; only between batches, when all is stored."""
+        while len(self._open) > _KEPT:
+            self._open.popitem(last=False)
 
     def forget(self) -> None:
         """Everything is read again when it is asked for next."""

@@ -90,11 +90,15 @@ class Opener:
         ]
 
     def _find(self, event: EventId) -> tuple[CaseFile, Kept | None]:
+        for one in self.home.inbox.slices_of(event):
+            file = self.files.get(one.arrival.case)
+            kept = file.kept(event)
+            if kept is not None:
+                return file, kept
         for case in self.home.inbox.cases():
             file = self.files.get(case)
-            kept = file.kept(event)
-            if kept is not None or self._grants(file, event):
-                return file, kept
+            if self._grants(file, event):
+                return file, None
         raise InputError("no such event in the inbox of this agency; casebridge inbox lists them", field="event")
 
     def _grants(self, file: CaseFile, event: EventId) -> list[Grant]:

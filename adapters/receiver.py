@@ -70,6 +70,7 @@ class Receiver:
                 if taken[-1].judged is not None:
                     taken += self._retry(taken[-1].arrival.case)
             self._keep(taken, batch, topic)
+            self.files.trim()
         except BaseException:
             self.files.forget()
             raise

@@ -49,7 +49,7 @@ class View(Protocol):
         """What its sender claimed."""
 
     def open(self, label: Label) -> bytes:
-        """The content of a block of the row; raises ``KeyUnavailable`` for another, ``Invalid`` where it does not open."""
+        """The content of a block of the row; ``KeyUnavailable`` for another, ``Invalid`` where it does not open."""
 
 
 class Received(NamedTuple):
