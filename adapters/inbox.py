@@ -105,6 +105,14 @@ class Inbox:
         """Everything of this event: valid before waiting before in quarantine; nothing where it never came."""
         return self._rows("event_id = ? ORDER BY state, id", event_id)
 
+    def events_like(self, digits: str, limit: int = 3) -> list[EventId]:
+        """Events whose id begins with these hexadecimal digits; a few are enough to see that it is not one."""
+        with self._db.reading() as db:
+            rows = db.execute(
+                "SELECT DISTINCT event_id FROM slices WHERE lower(hex(event_id)) LIKE ? || '%' LIMIT ?", (digits, limit)
+            )
+            return [EventId(row[0]) for row in rows if set(digits) <= set("0123456789abcdef")]
+
     def by_root(self, root: bytes) -> Slice | None:
         """The slice of this envelope, received or pending; None if there is none."""
         found = self._rows("root = ? AND state <> 3", root)

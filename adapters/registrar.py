@@ -5,6 +5,7 @@ Leaves reading and judging a directory to ``broker.trust``.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -82,6 +83,11 @@ def write(
     prekeys = {entry["id"]: listed for entry, listed in entries}
     put = disk.replace_private if path.exists() else disk.create_private
     put(path, directory_file.compose(signed, prekeys, key=key.public, sign=key.sign))
+
+
+def public_text(key: bytes) -> str:
+    """A key as people hand it on: base64."""
+    return base64.b64encode(key).decode()
 
 
 def read_entries(path: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:

@@ -1,0 +1,411 @@
+"""``casebridge inbox``, ``show``, ``open``, ``trace`` and ``quarantine``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from adapters.adapter import Adapter
+from adapters.casefile import CaseFile
+from adapters.cli.send import compartments
+from adapters.cli.session import agency_name, event_id, print_json, table, uuid_text, with_adapter
+from adapters.inbox_file import Slice, State
+from adapters.kept import Kept
+from adapters.opener import Block, describe
+from broker.authority.state import Effect
+from broker.checks import Check
+from broker.clock import ist, rfc3339
+from broker.errors import InputError
+from broker.names import case_name
+from broker.receive import CATALOGUED
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+@click.option("--case", "case", help="Only this case (its name or reference).")
+@click.option("--state", type=click.Choice(["received", "pending", "quarantined"]), help="Only these.")
+@click.option("--limit", default=100, show_default=True, help="At most so many.")
+@_JSON
+@click.pass_context
+def inbox(ctx: click.Context, case: str | None, state: str | None, limit: int, as_json: bool) -> None:
+    """List what this agency received, in the order of its arrival."""
+
+    async def work(adapter: Adapter) -> None:
+        ref = adapter.files.known(case) if case is not None else None
+        wanted = State[state.upper()] if state is not None else None
+        found = adapter.home.inbox.slices(case=ref, state=wanted, limit=limit)
+        if as_json:
+            print_json([_slice_json(one) for one in found])
+        elif not found:
+            click.echo("Nothing here yet.")
+        else:
+            table(("event", "case", "accepted", "type", "from", "state", ""), [_row(adapter, one) for one in found])
+
+    with_adapter(ctx, work)
+
+
+def _row(adapter: Adapter, one: Slice) -> tuple[str, ...]:
+    arrival = one.arrival
+    kind = arrival.type if arrival.variant == "-" else f"{arrival.type} ({arrival.variant})"
+    when = ist(arrival.accepted_at) if arrival.accepted_at is not None else "-"
+    note = "opened" if one.opened else (arrival.needs or (f"check {arrival.check}" if arrival.check else ""))
+    event = uuid_text(arrival.event_id)[:13]
+    return (
+        event,
+        case_name(arrival.case),
+        when,
+        kind,
+        agency_name(adapter, arrival.author),
+        arrival.state.name.lower(),
+        note,
+    )
+
+
+def _slice_json(one: Slice) -> dict[str, Any]:
+    arrival = one.arrival
+    return {
+        "event": uuid_text(arrival.event_id),
+        "root": arrival.root.hex(),
+        "case": arrival.case.hex(),
+        "caseName": case_name(arrival.case),
+        "type": arrival.type,
+        "variant": arrival.variant,
+        "author": arrival.author,
+        "acceptedAt": rfc3339(arrival.accepted_at) if arrival.accepted_at is not None else None,
+        "receivedAt": rfc3339(one.received_at),
+        "state": arrival.state.name.lower(),
+        "needs": arrival.needs or None,
+        "check": arrival.check,
+        "reason": arrival.reason or None,
+        "opened": one.opened,
+    }
+
+
+def _kept(adapter: Adapter, text: str) -> tuple[CaseFile, Kept]:
+    event = event_id(adapter, text)
+    for one in adapter.home.inbox.slices_of(event):
+        file = adapter.files.get(one.arrival.case)
+        kept = file.kept(event)
+        if kept is not None:
+            return file, kept
+    raise InputError("event: it is not here, or not valid; casebridge inbox and quarantine list what is", field="event")
+
+
+@click.command()
+@click.argument("event")
+@_JSON
+@click.pass_context
+def show(ctx: click.Context, event: str, as_json: bool) -> None:
+    """Show EVENT without opening it: who sent it and as what, what this agency was given and why.
+
+    Of what it was not given, only what such an event may hold at all is told, never what this one holds for others.
+    """
+
+    async def work(adapter: Adapter) -> None:
+        file, kept = _kept(adapter, event)
+        said = _show_json(adapter, file, kept)
+        if as_json:
+            print_json(said)
+        else:
+            _print_show(adapter, said)
+
+    with_adapter(ctx, work)
+
+
+def _show_json(adapter: Adapter, file: CaseFile, kept: Kept) -> dict[str, Any]:
+    header, statement = kept.slice.header, kept.acceptance.statement
+    rows = [entry for entry in kept.row.entries if entry.label.compartment < CATALOGUED]
+    possible = set(adapter.rules.catalogue.compartments(header.type, header.variant))
+    given = {entry.label.compartment for entry in rows}
+    return {
+        "event": uuid_text(header.event_id),
+        "type": header.type,
+        "variant": header.variant,
+        "status": header.status,
+        "case": header.case_ref.hex(),
+        "caseName": case_name(header.case_ref),
+        "author": header.agency,
+        "post": header.post,
+        "actAt": rfc3339(header.act_at),
+        "sealedAt": rfc3339(header.sealed_at),
+        "acceptedAt": rfc3339(statement.appended_at),
+        "expiresAt": rfc3339(header.expires_at) if header.expires_at is not None else None,
+        "replyBy": rfc3339(header.reply_by) if header.reply_by is not None else None,
+        "deskPhone": header.desk_phone,
+        "references": [uuid_text(one) for one in header.references],
+        "effect": file.state.effect(header.event_id).value,
+        "sentAs": sorted({claim.role.label for claim in kept.credentials.claims}),
+        "myRoles": sorted({held.role.label for held in kept.row.roles}),
+        "given": [
+            {
+                "compartment": entry.label.compartment.label,
+                "person": file.aliases.get(entry.label.person) if entry.label.person else None,
+                "why": describe(entry),
+            }
+            for entry in sorted(rows, key=lambda entry: entry.part)
+        ],
+        "noKey": sorted(one.label for one in possible - given),
+    }
+
+
+def _print_show(adapter: Adapter, said: dict[str, Any]) -> None:
+    kind = said["type"] if said["variant"] == "-" else f"{said['type']} ({said['variant']})"
+    if said["status"] == "Exercise":
+        click.secho("*** EXERCISE ***", fg="yellow", bold=True)
+    click.secho(kind, bold=True)
+    lines = [
+        ("event", said["event"]),
+        ("case", f"{said['caseName']}  {said['case']}"),
+        ("from", f"{agency_name(adapter, said['author'])} ({said['author']}), post {said['post']}"),
+        ("sent as", ", ".join(said["sentAs"])),
+        ("act", said["actAt"]),
+        ("sealed", said["sealedAt"]),
+        ("accepted", said["acceptedAt"]),
+        ("expires", said["expiresAt"] or "-"),
+        ("desk", said["deskPhone"] or "-"),
+        ("effect", said["effect"]),
+        ("my roles", ", ".join(said["myRoles"]) or "none"),
+    ]
+    for name, value in lines:
+        click.echo(f"{name:<9} {value}")
+    click.echo("")
+    if said["given"]:
+        table(
+            ("given to this agency", "person", "why"),
+            [(one["compartment"], one["person"] or "-", one["why"]) for one in said["given"]],
+        )
+    else:
+        click.echo("This agency was given the header only.")
+    if said["noKey"]:
+        click.echo(f"Such an event may also hold: {', '.join(said['noKey'])}. This agency has no key to these.")
+
+
+@click.command("open")
+@click.argument("event")
+@click.option("--compartment", "names", multiple=True, help="Only this one; may be repeated.")
+@click.option("--person", help="Only of this person (alias).")
+@click.option("--post", required=True, help="The post that opens, as the directory names it.")
+@click.option("--purpose", required=True, help="Why, as a code: case-work, supervision, court, …")
+@_JSON
+@click.pass_context
+def open_(
+    ctx: click.Context,
+    event: str,
+    names: tuple[str, ...],
+    person: str | None,
+    post: str,
+    purpose: str,
+    as_json: bool,
+) -> None:
+    """Open what EVENT lets this agency read. Who opened what, when and why is recorded before anything is shown."""
+
+    async def work(adapter: Adapter) -> None:
+        found = event_id(adapter, event)
+        blocks = adapter.open(found, post=post, purpose=purpose, compartments=compartments(names), person=person)
+        if not ctx.obj["offline"]:
+            await adapter.send()
+        if as_json:
+            print_json([_block_json(block) for block in blocks])
+            return
+        if not blocks:
+            click.echo("This agency was given the header only; there is nothing to open.")
+        for block in blocks:
+            _print_block(block)
+
+    with_adapter(ctx, work)
+
+
+def _block_json(block: Block) -> dict[str, Any]:
+    return {
+        "compartment": block.compartment.label,
+        "person": block.alias if block.person else None,
+        "why": block.basis,
+        "refused": block.refused or None,
+        "fields": dict(block.fields),
+    }
+
+
+def _print_block(block: Block) -> None:
+    whose = f" of {block.alias}" if block.person else ""
+    click.secho(f"{block.compartment.label}{whose}", bold=True, nl=False)
+    click.echo(f"   {block.basis}")
+    if block.refused:
+        click.secho(f"   {block.refused}", fg="yellow")
+    for name, value in block.fields.items():
+        click.echo(f"   {name}: {_plain(value)}")
+    click.echo("")
+
+
+def _plain(value: Any) -> str:
+    """A value in one line, for reading."""
+    if isinstance(value, dict):
+        if set(value) >= {"lang", "text"}:
+            return f"{value['text']} [{value['lang']}{', machine' if value.get('machine') else ''}]"
+        if "bytes" in value:
+            value = {**value, "bytes": f"{len(value['bytes']) * 3 // 4} bytes"}
+        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items())
+    if isinstance(value, list):
+        return "; ".join(_plain(one) for one in value)
+    return str(value)
+
+
+@click.command()
+@click.argument("case")
+@_JSON
+@click.pass_context
+def trace(ctx: click.Context, case: str, as_json: bool) -> None:
+    """Tell CASE as this agency knows it: messages, roles, phases, grants, openings, and what does not fit."""
+
+    async def work(adapter: Adapter) -> None:
+        said = _trace_json(adapter, adapter.files.get(adapter.files.known(case)))
+        if as_json:
+            print_json(said)
+        else:
+            _print_trace(adapter, said)
+
+    with_adapter(ctx, work)
+
+
+def _trace_json(adapter: Adapter, file: CaseFile) -> dict[str, Any]:
+    state, now = file.state, adapter.home.clock.now()
+    facts = sorted(state.facts.values(), key=lambda fact: fact.position)
+    return {
+        "case": file.case.hex(),
+        "caseName": case_name(file.case),
+        "persons": [
+            {"person": name, "reference": person.hex(), "phase": state.phase(person).label}
+            for person, name in sorted(file.aliases.items(), key=lambda one: one[1])
+        ],
+        "messages": [
+            {
+                "event": uuid_text(fact.event_id),
+                "acceptedAt": rfc3339(fact.accepted_at),
+                "position": fact.position,
+                "type": fact.type,
+                "variant": fact.variant,
+                "status": fact.status.label,
+                "author": fact.author,
+                "sentAs": sorted({role.label for role in fact.sender_roles}),
+                "effect": state.effect(fact.event_id).value,
+                "given": sorted({key[0].label for key in fact.compartments}),
+                "opened": [
+                    {
+                        "compartment": one.compartment.label,
+                        "post": one.post,
+                        "purpose": one.purpose,
+                        "at": rfc3339(one.at),
+                    }
+                    for one in adapter.home.inbox.openings(fact.event_id)
+                ],
+            }
+            for fact in facts
+        ],
+        "roles": [
+            {
+                "role": holder.given.mandate.role.label,
+                "agency": holder.given.mandate.agency,
+                "person": file.aliases.get(holder.given.mandate.person) if holder.given.mandate.person else None,
+                "givenBy": holder.given.mandate.giver,
+                "event": uuid_text(holder.given.mandate.event_id),
+                "holds": holder.live(now),
+            }
+            for holder in state.holders.values()
+        ],
+        "grants": [
+            {
+                "event": uuid_text(grant.id),
+                "by": grant.grantor,
+                "to": grant.agency,
+                "compartments": sorted(one.label for one in grant.compartments),
+                "until": rfc3339(grant.until),
+                "live": state.grant_live(grant, now),
+            }
+            for grant in state.grants.values()
+        ],
+        "incidents": _incidents(adapter),
+    }
+
+
+def _incidents(adapter: Adapter) -> list[dict[str, Any]]:
+    """Gaps and forks in what publishers numbered for this agency."""
+    casebook = adapter.home.inbox.casebook
+    gaps = [
+        {"check": int(Check.COUNTER_GAP), "publisher": one, "incarnation": life, "missing": count}
+        for one, life, count in casebook.gaps()
+    ]
+    forks = [
+        {"check": int(Check.CHAIN_FORK), "publisher": one, "incarnation": life, "sequence": number}
+        for one, life, number in casebook.forks()
+    ]
+    return [*gaps, *forks]
+
+
+def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:
+    click.secho(f"Case {said['caseName']}  {said['case']}", bold=True)
+    for one in said["persons"]:
+        click.echo(f"   {one['person']}: {one['phase']}")
+    click.echo("")
+    rows = [
+        (
+            one["acceptedAt"],
+            one["type"] if one["variant"] == "-" else f"{one['type']} ({one['variant']})",
+            agency_name(adapter, one["author"]),
+            "+".join(one["sentAs"]),
+            "" if one["effect"] == Effect.EFFECTIVE.value else f"no effect: {one['effect']}",
+            f"opened {len(one['opened'])}" if one["opened"] else "",
+        )
+        for one in said["messages"]
+    ]
+    table(("accepted", "message", "from", "as", "", ""), rows)
+    click.echo("")
+    holding = [
+        (
+            one["role"],
+            agency_name(adapter, one["agency"]),
+            one["person"] or "the case",
+            "holds" if one["holds"] else "ended",
+        )
+        for one in said["roles"]
+    ]
+    table(("role", "agency", "for", ""), holding)
+    for one in said["grants"]:
+        state = "live" if one["live"] else "ended"
+        click.echo(
+            f"grant by {one['by']} to {one['to']}: {', '.join(one['compartments'])}, until {one['until']}, {state}"
+        )
+    for one in said["incidents"]:
+        click.secho(f"incident, check {one['check']}: {one}", fg="red")
+
+
+@click.command()
+@click.option("--fail-if-any", is_flag=True, help="Exit with 1 if something is in quarantine.")
+@_JSON
+@click.pass_context
+def quarantine(ctx: click.Context, fail_if_any: bool, as_json: bool) -> int:
+    """List what failed a check, here or at the broker: the number of the check, its name and the reason."""
+
+    async def work(adapter: Adapter) -> int:
+        found = adapter.home.inbox.slices(state=State.QUARANTINED, limit=1_000)
+        if as_json:
+            print_json([*[_slice_json(one) for one in found], *_incidents(adapter)])
+        elif not found:
+            click.echo("Nothing is in quarantine.")
+        else:
+            rows = [
+                (
+                    uuid_text(one.arrival.event_id)[:13],
+                    ist(one.received_at),
+                    one.arrival.author or "-",
+                    f"{one.arrival.check} {Check(one.arrival.check or 2).name.lower().replace('_', ' ')}",
+                    one.arrival.reason,
+                )
+                for one in found
+            ]
+            table(("event", "received", "from", "check", "reason"), rows)
+        for one in [] if as_json else _incidents(adapter):
+            click.secho(f"incident, check {one['check']}: {one}", fg="red")
+        return 1 if fail_if_any and found else 0
+
+    return with_adapter(ctx, work)

@@ -1,0 +1,136 @@
+"""What commands share: unlocking a home, running an adapter for one command, ids and tables."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+
+from adapters.adapter import Adapter
+from adapters.home import Home, Rules, read_config
+from broker.clock import SystemClock, SystemRandom
+from broker.errors import ConfigError, InputError
+from broker.keys.files import KeyFile, Passphrase, Secret
+from broker.names import AgencyId, EventId
+from broker.stream.embedded import EmbeddedStream
+from broker.stream.topics import member
+
+_T = TypeVar("_T")
+
+
+def home_folder(ctx: click.Context) -> Path:
+    """The home that this command is for.
+
+    Raises:
+        ConfigError: none was named.
+    """
+    home: Path | None = ctx.obj["home"]
+    if home is None:
+        raise ConfigError("name the adapter's folder: --home DIR, or CASEBRIDGE_HOME")
+    return home
+
+
+def secret(ctx: click.Context, *, new: bool = False) -> Secret:
+    """What unlocks the keys: a key file, a passphrase from a file, or one asked for.
+
+    Raises:
+        ConfigError: the passphrase file cannot be read.
+    """
+    if ctx.obj["key_file"] is not None:
+        return KeyFile(ctx.obj["key_file"])
+    path: Path | None = ctx.obj["passphrase_file"]
+    if path is not None:
+        try:
+            return Passphrase(path.read_text("utf-8").rstrip("\n"))
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError(f"the passphrase file {path} cannot be read") from None
+    if not sys.stdin.isatty():
+        raise ConfigError("no passphrase: name --key-file or --passphrase-file, or use a terminal")
+    return Passphrase(click.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
+
+
+def open_home(ctx: click.Context) -> Home:
+    """The unlocked home of this command."""
+    folder = home_folder(ctx)
+    read_config(folder)
+    return Home.open(folder, secret=secret(ctx), clock=SystemClock(), random=SystemRandom())
+
+
+async def open_adapter(home: Home) -> Adapter:
+    """The adapter over a home and the stream that its configuration names."""
+    rules = Rules.load()
+    ground = home.ground(rules)
+    path = home.config.path(home.folder, home.config.stream)
+    stream = await EmbeddedStream.open(path, principal=member(home.agency), clock=home.clock)
+    return Adapter.over(home, stream, rules, ground)
+
+
+def with_adapter(ctx: click.Context, work: Callable[[Adapter], Awaitable[_T]]) -> _T:
+    """Opens the adapter, takes in what has arrived (unless --offline), does the work, lets go."""
+
+    async def run() -> _T:
+        home = open_home(ctx)
+        try:
+            adapter = await open_adapter(home)
+        except BaseException:
+            home.close()
+            raise
+        try:
+            if not ctx.obj["offline"]:
+                await adapter.receive()
+            return await work(adapter)
+        finally:
+            await adapter.close()
+
+    return asyncio.run(run())
+
+
+def event_id(adapter: Adapter, text: str) -> EventId:
+    """The event of this UUID, or of its first eight or more hexadecimal digits.
+
+    Raises:
+        InputError: not such an id, or several begin so.
+    """
+    digits = text.replace("-", "").lower()
+    if len(digits) == 32:
+        try:
+            return EventId(UUID(digits).bytes)
+        except ValueError:
+            pass
+    found = adapter.home.inbox.events_like(digits) if len(digits) >= 8 else []
+    if len(found) == 1:
+        return found[0]
+    if len(found) > 1:
+        raise InputError("event: several events begin so; write more digits", field="event")
+    raise InputError("event: write the event's id, or its first 8 or more digits, as inbox shows it", field="event")
+
+
+def uuid_text(event: bytes) -> str:
+    """An event id as people see it."""
+    return str(UUID(bytes=event))
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns, as wide as they need to be."""
+    lines = [list(head), *[list(row) for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    for number, line in enumerate(lines):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        click.secho(text, bold=number == 0)
+
+
+def agency_name(adapter: Adapter, agency: AgencyId) -> str:
+    """An agency's name as the directory has it, else its id."""
+    found = adapter.ground.directory(adapter.home.clock.now()).find(agency)
+    return found.name if found is not None else agency
