@@ -13,13 +13,13 @@ from adapters.cli.session import agency_name, event_id, print_json, table, uuid_
 from adapters.inbox_file import Slice, State
 from adapters.kept import Kept
 from adapters.opener import Block, describe
-from broker.authority.state import Effect
 from broker.checks import Check
-from broker.clock import ist, rfc3339
+from broker.clock import ist, parse_time, rfc3339
 from broker.errors import InputError
-from broker.names import case_name
+from broker.names import PersonRef, case_name
 from broker.receive import CATALOGUED
 
+NO_PERSON = PersonRef(b"")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -135,7 +135,7 @@ def _show_json(adapter: Adapter, file: CaseFile, kept: Kept) -> dict[str, Any]:
         "replyBy": rfc3339(header.reply_by) if header.reply_by is not None else None,
         "deskPhone": header.desk_phone,
         "references": [uuid_text(one) for one in header.references],
-        "effect": file.state.effect(header.event_id).value,
+        "effect": file.state.effect(header.event_id).value or "in effect",
         "sentAs": sorted({claim.role.label for claim in kept.credentials.claims}),
         "myRoles": sorted({held.role.label for held in kept.row.roles}),
         "given": [
@@ -144,10 +144,17 @@ def _show_json(adapter: Adapter, file: CaseFile, kept: Kept) -> dict[str, Any]:
                 "person": file.aliases.get(entry.label.person) if entry.label.person else None,
                 "why": describe(entry),
             }
-            for entry in sorted(rows, key=lambda entry: entry.part)
+            for entry in sorted(
+                rows, key=lambda one: (one.label.compartment, file.aliases.get(one.label.person or NO_PERSON, ""))
+            )
         ],
         "noKey": sorted(one.label for one in possible - given),
     }
+
+
+def _ist(time: str | None) -> str:
+    """A time as people in India read it."""
+    return ist(parse_time(time)) if time is not None else "-"
 
 
 def _print_show(adapter: Adapter, said: dict[str, Any]) -> None:
@@ -160,10 +167,10 @@ def _print_show(adapter: Adapter, said: dict[str, Any]) -> None:
         ("case", f"{said['caseName']}  {said['case']}"),
         ("from", f"{agency_name(adapter, said['author'])} ({said['author']}), post {said['post']}"),
         ("sent as", ", ".join(said["sentAs"])),
-        ("act", said["actAt"]),
-        ("sealed", said["sealedAt"]),
-        ("accepted", said["acceptedAt"]),
-        ("expires", said["expiresAt"] or "-"),
+        ("act", _ist(said["actAt"])),
+        ("sealed", _ist(said["sealedAt"])),
+        ("accepted", _ist(said["acceptedAt"])),
+        ("expires", _ist(said["expiresAt"])),
         ("desk", said["deskPhone"] or "-"),
         ("effect", said["effect"]),
         ("my roles", ", ".join(said["myRoles"]) or "none"),
@@ -288,7 +295,7 @@ def _trace_json(adapter: Adapter, file: CaseFile) -> dict[str, Any]:
                 "status": fact.status.label,
                 "author": fact.author,
                 "sentAs": sorted({role.label for role in fact.sender_roles}),
-                "effect": state.effect(fact.event_id).value,
+                "effect": state.effect(fact.event_id).value or "in effect",
                 "given": sorted({key[0].label for key in fact.compartments}),
                 "opened": [
                     {
@@ -349,11 +356,11 @@ def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:
     click.echo("")
     rows = [
         (
-            one["acceptedAt"],
+            _ist(one["acceptedAt"]),
             one["type"] if one["variant"] == "-" else f"{one['type']} ({one['variant']})",
             agency_name(adapter, one["author"]),
             "+".join(one["sentAs"]),
-            "" if one["effect"] == Effect.EFFECTIVE.value else f"no effect: {one['effect']}",
+            "" if one["effect"] == "in effect" else f"no effect: {one['effect']}",
             f"opened {len(one['opened'])}" if one["opened"] else "",
         )
         for one in said["messages"]
@@ -373,7 +380,7 @@ def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:
     for one in said["grants"]:
         state = "live" if one["live"] else "ended"
         click.echo(
-            f"grant by {one['by']} to {one['to']}: {', '.join(one['compartments'])}, until {one['until']}, {state}"
+            f"grant by {one['by']} to {one['to']}: {', '.join(one['compartments'])}, until {_ist(one['until'])}, {state}"
         )
     for one in said["incidents"]:
         click.secho(f"incident, check {one['check']}: {one}", fg="red")
