@@ -33,7 +33,7 @@ _COMMANDS: Final = {
     "policy": ("adapters.cli.policy", "policy", "Who may read what, and why."),
     "preview": ("adapters.cli.send", "preview", "Show who would read what of a record, and why; sends nothing."),
     "publish": ("adapters.cli.send", "publish", "Seal a record and send it."),
-    "quarantine": ("adapters.cli.read", "quarantine", "List what failed a check."),
+    "quarantine": ("adapters.cli.faults", "quarantine", "List what failed a check."),
     "show": ("adapters.cli.read", "show", "Show an event without opening it."),
     "stream": ("adapters.cli.setup", "stream", "The embedded stream's file: create, enrol."),
     "trace": ("adapters.cli.read", "trace", "Tell a case as this agency knows it."),

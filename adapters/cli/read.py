@@ -8,12 +8,12 @@ import click
 
 from adapters.adapter import Adapter
 from adapters.casefile import CaseFile
+from adapters.cli.faults import incidents, slice_json
 from adapters.cli.send import compartments
 from adapters.cli.session import agency_name, event_id, print_json, table, uuid_text, with_adapter
 from adapters.inbox_file import Slice, State
 from adapters.kept import Kept
 from adapters.opener import Block, describe
-from broker.checks import Check
 from broker.clock import ist, parse_time, rfc3339
 from broker.errors import InputError
 from broker.names import PersonRef, case_name
@@ -37,7 +37,7 @@ def inbox(ctx: click.Context, case: str | None, state: str | None, limit: int, a
         wanted = State[state.upper()] if state is not None else None
         found = adapter.home.inbox.slices(case=ref, state=wanted, limit=limit)
         if as_json:
-            print_json([_slice_json(one) for one in found])
+            print_json([slice_json(one) for one in found])
         elif not found:
             click.echo("Nothing here yet.")
         else:
@@ -61,26 +61,6 @@ def _row(adapter: Adapter, one: Slice) -> tuple[str, ...]:
         arrival.state.name.lower(),
         note,
     )
-
-
-def _slice_json(one: Slice) -> dict[str, Any]:
-    arrival = one.arrival
-    return {
-        "event": uuid_text(arrival.event_id),
-        "root": arrival.root.hex(),
-        "case": arrival.case.hex(),
-        "caseName": case_name(arrival.case),
-        "type": arrival.type,
-        "variant": arrival.variant,
-        "author": arrival.author,
-        "acceptedAt": rfc3339(arrival.accepted_at) if arrival.accepted_at is not None else None,
-        "receivedAt": rfc3339(one.received_at),
-        "state": arrival.state.name.lower(),
-        "needs": arrival.needs or None,
-        "check": arrival.check,
-        "reason": arrival.reason or None,
-        "opened": one.opened,
-    }
 
 
 def _kept(adapter: Adapter, text: str) -> tuple[CaseFile, Kept]:
@@ -331,22 +311,8 @@ def _trace_json(adapter: Adapter, file: CaseFile) -> dict[str, Any]:
             }
             for grant in state.grants.values()
         ],
-        "incidents": _incidents(adapter),
+        "incidents": incidents(adapter),
     }
-
-
-def _incidents(adapter: Adapter) -> list[dict[str, Any]]:
-    """Gaps and forks in what publishers numbered for this agency."""
-    casebook = adapter.home.inbox.casebook
-    gaps = [
-        {"check": int(Check.COUNTER_GAP), "publisher": one, "incarnation": life, "missing": count}
-        for one, life, count in casebook.gaps()
-    ]
-    forks = [
-        {"check": int(Check.CHAIN_FORK), "publisher": one, "incarnation": life, "sequence": number}
-        for one, life, number in casebook.forks()
-    ]
-    return [*gaps, *forks]
 
 
 def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:
@@ -379,40 +345,7 @@ def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:
     table(("role", "agency", "for", ""), holding)
     for one in said["grants"]:
         state = "live" if one["live"] else "ended"
-        click.echo(
-            f"grant by {one['by']} to {one['to']}: {', '.join(one['compartments'])}, until {_ist(one['until'])}, {state}"
-        )
+        what = ", ".join(one["compartments"])
+        click.echo(f"grant by {one['by']} to {one['to']}: {what}, until {_ist(one['until'])}, {state}")
     for one in said["incidents"]:
         click.secho(f"incident, check {one['check']}: {one}", fg="red")
-
-
-@click.command()
-@click.option("--fail-if-any", is_flag=True, help="Exit with 1 if something is in quarantine.")
-@_JSON
-@click.pass_context
-def quarantine(ctx: click.Context, fail_if_any: bool, as_json: bool) -> int:
-    """List what failed a check, here or at the broker: the number of the check, its name and the reason."""
-
-    async def work(adapter: Adapter) -> int:
-        found = adapter.home.inbox.slices(state=State.QUARANTINED, limit=1_000)
-        if as_json:
-            print_json([*[_slice_json(one) for one in found], *_incidents(adapter)])
-        elif not found:
-            click.echo("Nothing is in quarantine.")
-        else:
-            rows = [
-                (
-                    uuid_text(one.arrival.event_id)[:13],
-                    ist(one.received_at),
-                    one.arrival.author or "-",
-                    f"{one.arrival.check} {Check(one.arrival.check or 2).name.lower().replace('_', ' ')}",
-                    one.arrival.reason,
-                )
-                for one in found
-            ]
-            table(("event", "received", "from", "check", "reason"), rows)
-        for one in [] if as_json else _incidents(adapter):
-            click.secho(f"incident, check {one['check']}: {one}", fg="red")
-        return 1 if fail_if_any and found else 0
-
-    return with_adapter(ctx, work)

@@ -127,7 +127,7 @@ def check_basis(
         Invalid: check BASIS (not permitted, or not by the rule stated), ROLE (a role that the reader does not hold,
             or not for this person), GRANT (no such grant, or it does not cover the block).
     """
-    compartment, person = entry.block
+    compartment = entry.block[0]
     match entry.basis:
         case Basis.AUTHOR:
             if reader.id != setting.author:
@@ -143,22 +143,33 @@ def check_basis(
             ):
                 raise Invalid(Check.GRANT, "the grant cited does not give this block", compartment=compartment.label)
         case Basis.ROLE:
-            mine = [
-                held for held in roles if held.role is entry.role and (person is None or held.person in (None, person))
-            ]
-            if not any(rules.proves(held, agency=reader, given=given, at=accepted_at, table=table) for held in mine):
-                raise Invalid(
-                    Check.ROLE, "a block is given for a role that the reader does not hold", role=entry.role.label
-                )
-            found = decisions(entry.block, mine, reader.kind, setting, decide)
-            if not any(one.permit and not one.error and one.rule == entry.rule for _, one in found):
-                raise Invalid(
-                    Check.BASIS,
-                    "policy does not permit a block to the role stated, by the rule stated",
-                    compartment=compartment.label,
-                    role=entry.role.label,
-                    rule=entry.rule,
-                )
+            _check_role(entry, reader, roles, given, setting, decide, accepted_at=accepted_at, table=table)
+
+
+def _check_role(
+    entry: Entry,
+    reader: Agency,
+    roles: Sequence[Held],
+    given: Collection[Given],
+    setting: Setting,
+    decide: Decide,
+    *,
+    accepted_at: Millis,
+    table: Table,
+) -> None:
+    compartment, person = entry.block
+    mine = [held for held in roles if held.role is entry.role and (person is None or held.person in (None, person))]
+    if not any(rules.proves(held, agency=reader, given=given, at=accepted_at, table=table) for held in mine):
+        raise Invalid(Check.ROLE, "a block is given for a role that the reader does not hold", role=entry.role.label)
+    found = decisions(entry.block, mine, reader.kind, setting, decide)
+    if not any(one.permit and not one.error and one.rule == entry.rule for _, one in found):
+        raise Invalid(
+            Check.BASIS,
+            "policy does not permit a block to the role stated, by the rule stated",
+            compartment=compartment.label,
+            role=entry.role.label,
+            rule=entry.rule,
+        )
 
 
 def _check_party(entry: Entry, reader: Agency, setting: Setting) -> None:

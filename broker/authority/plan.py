@@ -74,37 +74,51 @@ def plan(
     is_control = event.type in table.controls
     sending = Sending(event, agency, known, directory, decide, at)
     if is_control:
-        if first:
-            raise InputError(f"case: a {event.type} needs a case that exists", field="case")
-        to = _CONTROLS[event.type](sending)
-        claims = tuple(_control_claim(sending, person) for person in event.persons)
+        to, claims = _control(sending, first=first)
         mandates: tuple[Mandate, ...] = ()
-        _check_amend(sending)
     else:
         to = tuple(dict.fromkeys(one for one in event.to if one != author))
         claims = _claims(event, agency, known, first=first, at=at)
-        mandates = giving.mandates(
-            event,
-            giving.Giver(
-                agency, event_id, case, case_salt if first else None, known, directory, at, parameters or Parameters()
-            ),
+        giver = giving.Giver(
+            agency, event_id, case, case_salt if first else None, known, directory, at, parameters or Parameters()
         )
+        mandates = giving.mandates(event, giver)
     addressed = tuple(_addressee(directory, one, at) for one in to)
     _check_given(mandates, author, addressed, is_control=is_control)
     fact = _as_fact(event, event_id, author, case, claims, mandates, position=known.last + 1, at=at)
     after = _after(known, fact, mandates)
     message = _message(sending, fact, after, claims, mandates, is_control=is_control)
-    musts = rules.must_address(
-        table, after, directory,
-        event_type=event.type, variant=event.variant, persons=event.persons,
-        before=[claim.phase for claim in claims], at=at,
-    )  # fmt: skip
+    musts = _musts(sending, after, claims)
     _check_musts(event, author, to, musts)
     readers = (
         audience.author(message, agency),
         *(audience.reader(message, one, decide) for one in addressed),
     )
     return Plan(claims, mandates, readers, warnings(message, agency, addressed, readers, musts, decide, directory))
+
+
+def _control(sending: Sending, *, first: bool) -> tuple[tuple[AgencyId, ...], tuple[Claim, ...]]:
+    """Whom a control is addressed to, and what its sender claims."""
+    if first:
+        raise InputError(f"case: a {sending.event.type} needs a case that exists", field="case")
+    to = _CONTROLS[sending.event.type](sending)
+    _check_amend(sending)
+    return to, tuple(_control_claim(sending, person) for person in sending.event.persons)
+
+
+def _musts(sending: Sending, after: CaseState, claims: Sequence[Claim]) -> tuple[tuple[Role, tuple[Agency, ...]], ...]:
+    """The roles that this message must address, and who holds them as far as is known."""
+    event = sending.event
+    return rules.must_address(
+        sending.table,
+        after,
+        sending.directory,
+        event_type=event.type,
+        variant=event.variant,
+        persons=event.persons,
+        before=[claim.phase for claim in claims],
+        at=sending.at,
+    )
 
 
 def _check_sender_at_all(event: Event, agency: Agency, state: CaseState, *, at: Millis) -> None:

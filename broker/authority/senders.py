@@ -85,17 +85,7 @@ def check_sender(
     given = {one.digest: one for one in chain}
     written = frozenset(compartments)
     for claim in claims:
-        entry = entry_for(table, type, variant, status=status, kind=author.kind, role=claim.role, phase=claim.phase)
-        if entry is None:
-            raise Invalid(
-                Check.SENDER,
-                "the sender's kind, role, phase and status match no entry of the senders of this type",
-                type=type,
-                variant=variant,
-                kind=author.kind.label,
-                role=claim.role.label,
-                phase=claim.phase.label,
-            )
+        entry = _entry_of(claim, author, type=type, variant=variant, status=status, table=table)
         _check_claim(claim, author, given, case=case, case_salt=case_salt, accepted_at=accepted_at, table=table)
         if (
             claim.role is Role.OPENER
@@ -109,6 +99,29 @@ def check_sender(
                 "the sender may not write this compartment in this type",
                 compartments=sorted(one.label for one in written & entry.may_not_write),
             )
+
+
+def _entry_of(
+    claim: Claim,
+    author: Agency,
+    *,
+    type: str,  # noqa: A002 - the word of the glossary
+    variant: str,
+    status: Status,
+    table: Table,
+) -> SenderRule:
+    entry = entry_for(table, type, variant, status=status, kind=author.kind, role=claim.role, phase=claim.phase)
+    if entry is None:
+        raise Invalid(
+            Check.SENDER,
+            "the sender's kind, role, phase and status match no entry of the senders of this type",
+            type=type,
+            variant=variant,
+            kind=author.kind.label,
+            role=claim.role.label,
+            phase=claim.phase.label,
+        )
+    return entry
 
 
 def _check_claim(
