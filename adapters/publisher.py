@@ -129,34 +129,42 @@ class Publisher:
             self._remember(one)
         return [Published(done.header.event_id, done.header.case_ref, done.root) for _, done in sealed]
 
-    def _seal(self, prepared: Prepared, writing: Writing) -> tuple[Allocation, Sealed]:
-        home, plan_ = self.home, prepared.plan
+    def materials(self, prepared: Prepared) -> Materials:
+        """What sealing needs beside the event and its plan: prekeys, proofs of mandates, what a grant hands on.
+
+        Raises:
+            KeyUnavailable: a reader has no prekey, or the proof of a mandate is gone.
+            Refused: a grant names what this agency cannot read.
+        """
         directory, auditors = self.ground.directory(prepared.at), self.ground.auditors(prepared.at)
-        readers = sorted({reader.agency for reader in plan_.readers} | auditors)
-        allocation = writing.next(readers)
+        readers = {reader.agency for reader in prepared.plan.readers} | auditors
         file = prepared.file
-        materials = Materials(
+        return Materials(
             event_id=prepared.event_id,
             case=prepared.case,
             case_salt=prepared.case_salt,
             bundle=self.ground.in_force(prepared.at),
             seen=file.state.last if file is not None else -1,
             sealed_at=prepared.at,
-            prekeys={reader: directory.prekey(reader, prepared.at) for reader in readers},
+            prekeys={reader: directory.prekey(reader, prepared.at) for reader in sorted(readers)},
             auditors=auditors,
             chain=[file.link(digest) for digest in self._cited(prepared)] if file is not None else [],
             rosters=self._rosters(prepared),
             back_reading=self._back_reading(prepared),
         )
+
+    def _seal(self, prepared: Prepared, writing: Writing) -> tuple[Allocation, Sealed]:
+        materials = self.materials(prepared)
+        allocation = writing.next(list(materials.prekeys))
         place = Place(
-            home.agency,
-            home.outbox.instance,
+            self.home.agency,
+            self.home.outbox.instance,
             allocation.incarnation,
             allocation.sequence,
             Digest(allocation.previous_root),
             allocation.counters,
         )
-        sealed = publish(prepared.event, plan_, place, materials, secrets=self.secrets, random=home.random)
+        sealed = publish(prepared.event, prepared.plan, place, materials, secrets=self.secrets, random=self.home.random)
         writing.link(allocation, sealed.root)
         return allocation, sealed
 
