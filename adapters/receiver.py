@@ -171,7 +171,7 @@ class Receiver:
                 kept = recall(one.arrival.slice, one.memo, home.keystore)
                 self._hold(header.case_ref, kept, one.judged)
                 if header.agency == home.agency and one.arrival.accepted is not None:
-                    home.outbox.mark_accepted(header.event_id, one.arrival.accepted)
+                    self._accepted(header.event_id, one.arrival)
             elif one.notice is not None and one.notice.agency == home.agency and one.notice.event_id is not None:
                 self._refused(one.notice.event_id, one.notice)
 
@@ -198,6 +198,12 @@ class Receiver:
         if file.kept(judged.fact.event_id) is None:
             file.hold(kept, judged.fact.mandates)
         file.aliases.update(self.home.inbox.casebook.labels(case))
+
+    def _accepted(self, event: EventId, arrival: Arrival) -> None:
+        """Our own came back; another instance of this agency may have sent it, or a life that was restored over."""
+        ours = (one.draft.root for one in self.home.outbox.sent_in(arrival.case))
+        if arrival.accepted is not None and arrival.root in ours:
+            self.home.outbox.mark_accepted(event, arrival.accepted)
 
     def _refused(self, event: EventId, notice: Notice) -> None:
         if notice.root is not None and any(

@@ -71,8 +71,8 @@ def judge(stored: Stored, *, topic_id: bytes, ground: Ground, verified: Verified
     envelope: Envelope | None = None
     try:
         envelope = decode_envelope(stored.message.value)
-        check_hints(stored.message.key, stored.message.headers, envelope.header)
         slots = check_envelope(envelope, ground=ground, accepted_at=stored.appended_at, verified=verified)
+        check_hints(stored.message.key, stored.message.headers, envelope.header)
         bundle = ground.in_force(stored.appended_at)
     except Invalid as error:
         return _refused(stored, error, envelope)

@@ -212,6 +212,8 @@ def _check_row(received: Received, fact: Fact, known: Mapping[Digest, Given], ju
         found = known.get(held.mandate) or state.given.get(held.mandate)
         if found is None:
             raise Pending("a mandate that was given earlier in the case", mandate=held.mandate.hex())
+        if fact.accepted_at > found.mandate.not_after:
+            raise Invalid(Check.MANDATE_ENDED, "the row relies on a mandate that had ended", mandate=held.mandate.hex())
         given.append(found)
     reader = judge.ground.directory(fact.accepted_at).agency(judge.recipient)
     setting = setting_of(received, fact, judge.catalogue, judge.table, state)
