@@ -155,7 +155,6 @@ class Status(_Label):
     SYSTEM = 3
 
 
-
 def _word(member: _Label) -> str:
     match member:
         case Role():
