@@ -14,6 +14,7 @@ from adapters.cli.session import agency_name, event_id, print_json, table, uuid_
 from adapters.inbox_file import Slice, State
 from adapters.kept import Kept
 from adapters.opener import Block, describe
+from broker.authority.model import Fact
 from broker.clock import ist, parse_time, rfc3339
 from broker.errors import InputError
 from broker.names import PersonRef, case_name
@@ -256,8 +257,7 @@ def trace(ctx: click.Context, case: str, as_json: bool) -> None:
 
 
 def _trace_json(adapter: Adapter, file: CaseFile) -> dict[str, Any]:
-    state, now = file.state, adapter.home.clock.now()
-    facts = sorted(state.facts.values(), key=lambda fact: fact.position)
+    state = file.state
     return {
         "case": file.case.hex(),
         "caseName": case_name(file.case),
@@ -266,40 +266,9 @@ def _trace_json(adapter: Adapter, file: CaseFile) -> dict[str, Any]:
             for person, name in sorted(file.aliases.items(), key=lambda one: one[1])
         ],
         "messages": [
-            {
-                "event": uuid_text(fact.event_id),
-                "acceptedAt": rfc3339(fact.accepted_at),
-                "position": fact.position,
-                "type": fact.type,
-                "variant": fact.variant,
-                "status": fact.status.label,
-                "author": fact.author,
-                "sentAs": sorted({role.label for role in fact.sender_roles}),
-                "effect": state.effect(fact.event_id).value or "in effect",
-                "given": sorted({key[0].label for key in fact.compartments}),
-                "opened": [
-                    {
-                        "compartment": one.compartment.label,
-                        "post": one.post,
-                        "purpose": one.purpose,
-                        "at": rfc3339(one.at),
-                    }
-                    for one in adapter.home.inbox.openings(fact.event_id)
-                ],
-            }
-            for fact in facts
+            _message_json(adapter, file, fact) for fact in sorted(state.facts.values(), key=lambda fact: fact.position)
         ],
-        "roles": [
-            {
-                "role": holder.given.mandate.role.label,
-                "agency": holder.given.mandate.agency,
-                "person": file.aliases.get(holder.given.mandate.person) if holder.given.mandate.person else None,
-                "givenBy": holder.given.mandate.giver,
-                "event": uuid_text(holder.given.mandate.event_id),
-                "holds": holder.live(now),
-            }
-            for holder in state.holders.values()
-        ],
+        "roles": _roles_json(adapter, file),
         "grants": [
             {
                 "event": uuid_text(grant.id),
@@ -307,12 +276,47 @@ def _trace_json(adapter: Adapter, file: CaseFile) -> dict[str, Any]:
                 "to": grant.agency,
                 "compartments": sorted(one.label for one in grant.compartments),
                 "until": rfc3339(grant.until),
-                "live": state.grant_live(grant, now),
+                "live": state.grant_live(grant, adapter.home.clock.now()),
             }
             for grant in state.grants.values()
         ],
         "incidents": incidents(adapter),
     }
+
+
+def _message_json(adapter: Adapter, file: CaseFile, fact: Fact) -> dict[str, Any]:
+    openings = adapter.home.inbox.openings(fact.event_id)
+    return {
+        "event": uuid_text(fact.event_id),
+        "acceptedAt": rfc3339(fact.accepted_at),
+        "position": fact.position,
+        "type": fact.type,
+        "variant": fact.variant,
+        "status": fact.status.label,
+        "author": fact.author,
+        "sentAs": sorted({role.label for role in fact.sender_roles}),
+        "effect": file.state.effect(fact.event_id).value or "in effect",
+        "given": sorted({key[0].label for key in fact.compartments}),
+        "opened": [
+            {"compartment": one.compartment.label, "post": one.post, "purpose": one.purpose, "at": rfc3339(one.at)}
+            for one in openings
+        ],
+    }
+
+
+def _roles_json(adapter: Adapter, file: CaseFile) -> list[dict[str, Any]]:
+    now = adapter.home.clock.now()
+    return [
+        {
+            "role": holder.given.mandate.role.label,
+            "agency": holder.given.mandate.agency,
+            "person": file.aliases.get(holder.given.mandate.person) if holder.given.mandate.person else None,
+            "givenBy": holder.given.mandate.giver,
+            "event": uuid_text(holder.given.mandate.event_id),
+            "holds": holder.live(now),
+        }
+        for holder in file.state.holders.values()
+    ]
 
 
 def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:

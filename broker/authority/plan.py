@@ -90,10 +90,7 @@ def plan(
     message = _message(sending, fact, after, claims, mandates, is_control=is_control)
     musts = _musts(sending, after, claims)
     _check_musts(event, author, to, musts)
-    readers = (
-        audience.author(message, agency),
-        *(audience.reader(message, one, decide) for one in addressed),
-    )
+    readers = (audience.author(message, agency), *(audience.reader(message, one, decide) for one in addressed))
     return Plan(claims, mandates, readers, warnings(message, agency, addressed, readers, musts, decide, directory))
 
 
