@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import cedarpy
@@ -39,11 +40,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Slice:
-    """The policies that can match a question, ready to evaluate, and the facts on which they depend."""
+    """The policies that can match a question, ready to evaluate, the facts on which they depend, and past answers.
+
+    Its rules were read under one schema, so that two instances of ``Policy`` that share it get the same answers.
+    """
 
     policies: cedarpy.PolicySet | None
     permits: bool
     mentions: frozenset[str]
+    outcomes: dict[tuple[object, ...], Outcome]
 
 
 _DENIED: Final = Outcome(permit=False)
@@ -52,15 +57,13 @@ _DENIED: Final = Outcome(permit=False)
 class Policy:
     """A policy folder that can be asked. Immutable but for its caches, which live as long as it does."""
 
-    __slots__ = ("_cache", "_loaded", "_near", "_outcomes", "_sets", "_slices", "_words")
+    __slots__ = ("_cache", "_loaded", "_near", "_slices", "_words")
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._cache: dict[Question, Decision] = {}
         self._near: dict[tuple[str, str], list[Rule]] = {}
         self._slices: dict[tuple[str, str, str, str], _Slice] = {}
-        self._sets: dict[tuple[str, ...], _Slice] = {}
-        self._outcomes: dict[tuple[object, ...], Outcome] = {}
         self._words: dict[tuple[str, str], str] = {}
 
     @classmethod
@@ -173,10 +176,10 @@ class Policy:
         part = self._slice(action, role, resource[1], event_type)
         if part.policies is None:
             return _DENIED
-        key = (part, role, resource, *(facts[name] for name in sorted(part.mentions)))
-        found = self._outcomes.get(key)
+        key = (action, role, resource, *(facts[name] for name in sorted(part.mentions)))
+        found = part.outcomes.get(key)
         if found is None:
-            found = self._outcomes[key] = self._evaluate(part.policies, action, role, resource, facts)
+            found = part.outcomes[key] = self._evaluate(part.policies, action, role, resource, facts)
         return found
 
     def _unknown(self, *words: tuple[str, str]) -> str:
@@ -206,11 +209,7 @@ class Policy:
                 near = self._near[action, event_type] = [
                     r for r in self.rules.values() if r.concerns(action, event_type)
                 ]
-            rules = [r for r in near if r.about(resource, role)]
-            ids = tuple(r.id for r in rules)
-            if ids not in self._sets:
-                self._sets[ids] = _sliced(rules)
-            found = self._slices[key] = self._sets[ids]
+            found = self._slices[key] = _sliced(tuple(r for r in near if r.about(resource, role)))
         return found
 
     def _evaluate(
@@ -240,10 +239,15 @@ def _cedar(value: Any) -> Any:
     return {"__entity": {"type": value[0], "id": value[1]}} if isinstance(value, tuple) else value
 
 
-def _sliced(rules: list[Rule]) -> _Slice:
+@lru_cache(maxsize=4096)
+def _sliced(rules: tuple[Rule, ...]) -> _Slice:
+    """The slice of these rules; the same for the same rules, so that folders that share files share the work."""
     if not rules:
-        return _Slice(None, permits=False, mentions=frozenset())
+        return _Slice(None, permits=False, mentions=frozenset(), outcomes={})
     policies = {"templates": {}, "staticPolicies": {r.id: r.ast for r in rules}, "templateLinks": []}
-    mentions: frozenset[str] = frozenset().union(*(r.mentions for r in rules))
-    permits = any(r.effect == "permit" for r in rules)
-    return _Slice(cedarpy.PolicySet.from_json_str(json.dumps(policies)), permits, mentions)
+    return _Slice(
+        policies=cedarpy.PolicySet.from_json_str(json.dumps(policies)),
+        permits=any(r.effect == "permit" for r in rules),
+        mentions=frozenset().union(*(r.mentions for r in rules)),
+        outcomes={},
+    )

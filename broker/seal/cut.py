@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from broker import merkle
 from broker.names import AgencyId
-from broker.seal.envelope import Envelope, encode_slice
+from broker.seal.envelope import Envelope, encode_part, join_slice
 from broker.seal.slot import SlotForm
 
 
@@ -18,16 +18,20 @@ def cut(
     envelope: Envelope, slots: Mapping[AgencyId, tuple[int, SlotForm]], acceptance: bytes
 ) -> Iterator[tuple[AgencyId, bytes]]:
     """Each reader and its slice, as it goes onto the stream."""
-    parts, size = envelope.parts, len(envelope.parts) + 1
+    size = len(envelope.parts) + 1
+    encoded: dict[int, bytes] = {}
     for reader, (index, slot) in slots.items():
         shown = sorted((1, index, *slot.parts))
+        for one in shown:
+            if one not in encoded:
+                encoded[one] = encode_part(one, envelope.parts[one - 1])
         yield (
             reader,
-            encode_slice(
+            join_slice(
                 envelope.header_bytes,
                 envelope.signed_bytes,
                 size,
-                [(i, parts[i - 1]) for i in shown],
+                [encoded[one] for one in shown],
                 merkle.prove(envelope.tree, (0, *shown)),
                 acceptance,
             ),

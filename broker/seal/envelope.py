@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -11,12 +12,15 @@ from broker.errors import Invalid
 from broker.names import Digest
 from broker.seal.header import Header, decode_header, header_hash
 from broker.seal.parts import LEAF_CLASSES, Part, PartKind, Signed, leaf, read_signed, root
-from broker.seal.wire import ENVELOPE_ID, SLICE_ID, Cursor, bytes16, bytes32, outer, schema_id, sealed_part
+from broker.seal.wire import ENVELOPE_ID, SLICE_ID, Cursor, bytes16, outer, schema_id, sealed_part
 
 _ENVELOPE_KINDS: Final = frozenset(
     (PartKind.PADDING, PartKind.CREDENTIALS, PartKind.SLOT, PartKind.BLOCK, PartKind.LEDGER)
 )
 _SLICE_KINDS: Final = frozenset((PartKind.CREDENTIALS, PartKind.SLOT, PartKind.BLOCK, PartKind.LEDGER, PartKind.HASH))
+_PART: Final = struct.Struct(">BI")
+_SLICE_PART: Final = struct.Struct(">HBI")
+_COUNTS: Final = struct.Struct(">HH")
 
 
 class Envelope(NamedTuple):
@@ -57,7 +61,7 @@ def encode_envelope(header_bytes: bytes, signed: Signed, parts: Sequence[Part]) 
     """The envelope on the stream."""
     sealed = [signed.encode(), len(parts).to_bytes(2, "big")]
     for kind, body in parts:
-        sealed += (bytes((kind,)), len(body).to_bytes(4, "big"), body)
+        sealed += (_PART.pack(kind, len(body)), body)
     return outer(ENVELOPE_ID, header_bytes, b"".join(sealed))
 
 
@@ -73,12 +77,7 @@ def decode_envelope(data: bytes) -> Envelope:
     cursor = Cursor(sealed_part(data, end))
     signed = read_signed(cursor)
     signed_bytes = cursor.data[: cursor.at]
-    parts = []
-    for _ in range(cursor.u16()):
-        kind, body = cursor.u8(), cursor.bytes32()
-        if kind not in _ENVELOPE_KINDS or len(body) > limits.PART_BYTES:
-            raise Invalid(Check.TREE, "a part is of an unknown kind or too large")
-        parts.append(Part(kind, body))
+    parts = _read_parts(cursor)
     cursor.end()
     if len(parts) + 1 not in LEAF_CLASSES or parts[0].kind != PartKind.CREDENTIALS:
         raise Invalid(Check.TREE, "the number or order of parts is not one that an envelope can have")
@@ -96,6 +95,30 @@ def decode_envelope(data: bytes) -> Envelope:
     )
 
 
+def _read_parts(cursor: Cursor) -> list[Part]:
+    """The parts of an envelope: the one loop that runs for each of them, so it takes its bytes by itself."""
+    data, count, at = cursor.data, cursor.u16(), cursor.at
+    parts = []
+    for _ in range(count):
+        body = at + _PART.size
+        if body > len(data):
+            raise Invalid(Check.WIRE, "cut short")
+        kind, size = _PART.unpack_from(data, at)
+        at = body + size
+        if at > len(data):
+            raise Invalid(Check.WIRE, "cut short")
+        if kind not in _ENVELOPE_KINDS or size > limits.PART_BYTES:
+            raise Invalid(Check.TREE, "a part is of an unknown kind or too large")
+        parts.append(Part(kind, data[body:at]))
+    cursor.at = at
+    return parts
+
+
+def encode_part(index: int, part: Part) -> bytes:
+    """A part as it stands in a slice."""
+    return _SLICE_PART.pack(index, part.kind, len(part.body)) + part.body
+
+
 def encode_slice(
     header_bytes: bytes,
     signed_bytes: bytes,
@@ -105,11 +128,23 @@ def encode_slice(
     acceptance: bytes,
 ) -> bytes:
     """The slice on the stream; ``parts`` ascend by index and leave out the header."""
-    sealed = [signed_bytes, size.to_bytes(2, "big"), len(parts).to_bytes(2, "big")]
-    for index, (kind, body) in parts:
-        sealed += (index.to_bytes(2, "big"), bytes((kind,)), bytes32(body))
-    sealed += (len(proof).to_bytes(2, "big"), *proof, bytes16(acceptance))
-    return outer(SLICE_ID, header_bytes, b"".join(sealed))
+    encoded = [encode_part(index, part) for index, part in parts]
+    return join_slice(header_bytes, signed_bytes, size, encoded, proof, acceptance)
+
+
+def join_slice(
+    header_bytes: bytes,
+    signed_bytes: bytes,
+    size: int,
+    encoded: Sequence[bytes],
+    proof: Sequence[bytes],
+    acceptance: bytes,
+) -> bytes:
+    """The same from parts that ``encode_part`` made: the slices of one envelope share most of them."""
+    counts = _COUNTS.pack(size, len(encoded))
+    ending = len(proof).to_bytes(2, "big")
+    sealed = b"".join((signed_bytes, counts, *encoded, ending, *proof, bytes16(acceptance)))
+    return outer(SLICE_ID, header_bytes, sealed)
 
 
 def decode_slice(data: bytes) -> Slice:

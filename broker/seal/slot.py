@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from hashlib import sha256
 from hmac import digest
@@ -23,6 +24,8 @@ SEALED_SECRET_BYTES: Final = 1_120 + 32 + 16
 _SECRET: Final = b"casebridge/1/slot-secret"
 _SLOT: Final = b"casebridge/1/slot"
 _ROW: Final = b"casebridge/1/row"
+_ENTRY: Final = struct.Struct(">HBB16sBBB")
+"""An entry of a row, up to its ground: part, compartment, serial, person, basis, role, length of the ground."""
 
 
 class RowEntry(NamedTuple):
@@ -49,13 +52,7 @@ class Row(NamedTuple):
             out += (bytes((role,)), person or NO_PERSON, mandate or NO_DIGEST)
         out.append(len(self.entries).to_bytes(2, "big"))
         for part, (compartment, serial, person), basis, role, ground in self.entries:
-            out += (
-                part.to_bytes(2, "big"),
-                bytes((compartment, serial)),
-                person or NO_PERSON,
-                bytes((basis, role, len(ground))),
-                ground,
-            )
+            out += (_ENTRY.pack(part, compartment, serial, person or NO_PERSON, basis, role, len(ground)), ground)
         return b"".join(out)
 
 
@@ -84,9 +81,9 @@ def decode_row(data: bytes) -> Row:
 
 
 def _entry(cursor: Cursor) -> RowEntry:
-    part = cursor.u16()
-    label = Label(Compartment(cursor.u8()), cursor.u8(), _person(cursor.take(16)))
-    return RowEntry(part, label, Basis(cursor.u8()), Role(cursor.u8()), cursor.take(cursor.u8()))
+    part, compartment, serial, person, basis, role, size = _ENTRY.unpack(cursor.take(_ENTRY.size))
+    label = Label(Compartment(compartment), serial, _person(person))
+    return RowEntry(part, label, Basis(basis), Role(role), cursor.take(size))
 
 
 def _person(value: bytes) -> PersonRef | None:
@@ -121,8 +118,7 @@ def slot_clear(
             day.to_bytes(4, "big"),
             sealed_secret,
             row_hash,
-            len(parts).to_bytes(2, "big"),
-            *[part.to_bytes(2, "big") for part in parts],
+            struct.pack(f">{len(parts) + 1}H", len(parts), *parts),
         )
     )
 
@@ -136,8 +132,7 @@ def read_slot(body: bytes) -> SlotForm:
     cursor = Cursor(body, Check.SLOT_FORM)
     reader, prekey_id, day = AgencyId(cursor.text()), KeyId(cursor.take(8)), cursor.u32()
     secret, row_hash, count = cursor.take(SEALED_SECRET_BYTES), cursor.take(32), cursor.u16()
-    listed = cursor.take(2 * count)
-    parts = tuple(int.from_bytes(listed[i : i + 2], "big") for i in range(0, len(listed), 2))
+    parts: tuple[int, ...] = struct.unpack(f">{count}H", cursor.take(2 * count))
     if any(a >= b for a, b in pairwise(parts)):
         raise Invalid(Check.SLOT_FORM, "a slot's parts are not in ascending order")
     return SlotForm(reader, prekey_id, day, secret, row_hash, parts, body[: cursor.at], body[cursor.at :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from broker import limits
@@ -98,6 +99,7 @@ class Cursor:
             raise Invalid(self.check, "bytes are left over")
 
 
+@lru_cache(4_096)
 def avro_long(value: int) -> bytes:
     """An Avro long that is not negative: zigzag, variable length."""
     value <<= 1

@@ -240,12 +240,12 @@ def _encode(got: Slice, **changes: Any) -> bytes:
 
 
 def _mixed(one: Slice, two: Slice) -> bytes:
-    parts = {
-        index: two.parts.get(index, part) if part.kind == PartKind.BLOCK else part for index, part in one.parts.items()
-    }
-    blocks = [part for part in two.parts.values() if part.kind == PartKind.BLOCK]
+    """A block that only the other reader has, in the place of one of this reader's."""
+    foreign = next(
+        part for part in two.parts.values() if part.kind == PartKind.BLOCK and part not in one.parts.values()
+    )
     index = next(i for i, part in one.parts.items() if part.kind == PartKind.BLOCK)
-    return _encode(one, parts={**parts, index: blocks[0]})
+    return _encode(one, parts={**one.parts, index: foreign})
 
 
 def _less(one: Slice, _: Slice) -> bytes:
