@@ -71,44 +71,42 @@ def plan(
     _check_sender_at_all(event, agency, known, at=at)
     if first and not values.opens(case, giver=author, salt=case_salt):
         raise InputError('case: this case is not known here; write "new" to open one', field="case")
-    is_control = event.type in table.controls
     sending = Sending(event, agency, known, directory, decide, at)
-    if is_control:
-        to, claims = _control(sending, first=first)
-        mandates: tuple[Mandate, ...] = ()
+    if event.type in table.controls:
+        to, claims, mandates = _control(sending, first=first)
     else:
         to = tuple(dict.fromkeys(one for one in event.to if one != author))
         claims = _claims(event, agency, known, first=first, at=at)
-        giver = giving.Giver(
-            agency, event_id, case, case_salt if first else None, known, directory, at, parameters or Parameters()
-        )
+        salt = case_salt if first else None
+        giver = giving.Giver(agency, event_id, case, salt, known, directory, at, parameters or Parameters())
         mandates = giving.mandates(event, giver)
     addressed = tuple(_addressee(directory, one, at) for one in to)
-    _check_given(mandates, author, addressed, is_control=is_control)
+    _check_given(mandates, author, to)
     fact = _as_fact(event, event_id, author, case, claims, mandates, position=known.last + 1, at=at)
-    after = _after(known, fact, mandates)
-    message = _message(sending, fact, after, claims, mandates, is_control=is_control)
-    musts = _musts(sending, after, claims)
+    message = _message(sending, fact, _after(known, fact), mandates)
+    musts = _musts(sending, message, claims)
     _check_musts(event, author, to, musts)
     readers = (audience.author(message, agency), *(audience.reader(message, one, decide) for one in addressed))
     return Plan(claims, mandates, readers, warnings(message, agency, addressed, readers, musts, decide, directory))
 
 
-def _control(sending: Sending, *, first: bool) -> tuple[tuple[AgencyId, ...], tuple[Claim, ...]]:
-    """Whom a control is addressed to, and what its sender claims."""
+def _control(sending: Sending, *, first: bool) -> tuple[tuple[AgencyId, ...], tuple[Claim, ...], tuple[Mandate, ...]]:
+    """Addressees and claims of a control; it gives no roles."""
+    event = sending.event
     if first:
-        raise InputError(f"case: a {sending.event.type} needs a case that exists", field="case")
-    to = _CONTROLS[sending.event.type](sending)
+        raise InputError(f"case: a {event.type} needs a case that exists", field="case")
+    to = _CONTROLS[event.type](sending)
     _check_amend(sending)
-    return to, tuple(_control_claim(sending, person) for person in sending.event.persons)
+    return to, tuple(_control_claim(sending, person) for person in event.persons), ()
 
 
-def _musts(sending: Sending, after: CaseState, claims: Sequence[Claim]) -> tuple[tuple[Role, tuple[Agency, ...]], ...]:
-    """The roles that this message must address, and who holds them as far as is known."""
+def _musts(
+    sending: Sending, message: audience.Message, claims: Sequence[Claim]
+) -> tuple[tuple[Role, tuple[Agency, ...]], ...]:
     event = sending.event
     return rules.must_address(
         sending.table,
-        after,
+        message.after,
         sending.directory,
         event_type=event.type,
         variant=event.variant,
@@ -254,14 +252,10 @@ def _check_amend(sending: Sending) -> None:
         raise Refused(f"{sending.agency.id} may not write {words} in a {fact.type}; leave these fields out")
 
 
-def _check_given(
-    mandates: Sequence[Mandate], author: AgencyId, addressed: Sequence[Agency], *, is_control: bool
-) -> None:
-    named = {one.id for one in addressed} | {author}
+def _check_given(mandates: Sequence[Mandate], author: AgencyId, to: Sequence[AgencyId]) -> None:
     for mandate in mandates:
-        if mandate.agency not in named:
+        if mandate.agency != author and mandate.agency not in to:
             raise Refused(f"to: {mandate.agency} becomes {mandate.role.label} by this message; add it")
-    assert not (is_control and mandates), "controls give no roles"
 
 
 def _as_fact(
@@ -297,7 +291,7 @@ def _as_fact(
     )
 
 
-def _after(state: CaseState, fact: Fact, mandates: Sequence[Mandate]) -> CaseState:
+def _after(state: CaseState, fact: Fact) -> CaseState:
     """The state with the message in it.
 
     Raises:
@@ -317,15 +311,7 @@ def _after(state: CaseState, fact: Fact, mandates: Sequence[Mandate]) -> CaseSta
     return after
 
 
-def _message(
-    sending: Sending,
-    fact: Fact,
-    after: CaseState,
-    claims: Sequence[Claim],
-    mandates: tuple[Mandate, ...],
-    *,
-    is_control: bool,
-) -> audience.Message:
+def _message(sending: Sending, fact: Fact, after: CaseState, mandates: tuple[Mandate, ...]) -> audience.Message:
     event = sending.event
     decided = controls.amended(sending) if event.type == "amend" else fact
     setting = Setting(
@@ -335,7 +321,7 @@ def _message(
         persons=event.persons,
         phases={person: after.phase(person) for person in event.persons},
         author=fact.author,
-        control=event.type if is_control else "",
+        control=event.type if event.type in sending.table.controls else "",
         expired=fact.expires_at is not None and sending.at > fact.expires_at,
         movement_ended=after.movement_ended(decided.event_id, sending.at),
     )
