@@ -17,7 +17,6 @@ from tests.unit.authority import made
 from tests.unit.authority.made import CH, CJ, DP, HP, IA, SH, TP, at
 from tests.unit.authority.world import demo_directory, table
 
-
 LATER = at(20)
 
 
