@@ -95,9 +95,10 @@ def _control(sending: Sending, *, first: bool) -> tuple[tuple[AgencyId, ...], tu
     event = sending.event
     if first:
         raise InputError(f"case: a {event.type} needs a case that exists", field="case")
+    claims = tuple(_control_claim(sending, person) for person in event.persons)
     to = _CONTROLS[event.type](sending)
     _check_amend(sending)
-    return to, tuple(_control_claim(sending, person) for person in event.persons), ()
+    return to, claims, ()
 
 
 def _musts(
