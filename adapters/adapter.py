@@ -12,10 +12,10 @@ from typing import Final, Self
 
 from adapters.casefiles import CaseFiles
 from adapters.home import Home, Rules
+from adapters.inbox_file import State
 from adapters.opener import Block, Opener
-from adapters.outbox_file import State as Sent
 from adapters.publisher import Publisher
-from adapters.receiver import Receiver, Taken
+from adapters.receiver import NOTICE, Receiver, Taken
 from broker.audit.record import NO_CASE, Chain, Kind, Step
 from broker.errors import InputError, Refused
 from broker.names import CaseRef, Compartment, Digest, EventId
@@ -127,25 +127,28 @@ class Adapter:
         """
         topic = in_topic(self.home.agency)
         count = 0
+        settled, self._settled = self._settled, False
         while batch := await self.stream.read(topic, self.home.inbox.positions(topic), wait=wait if not count else 0.0):
             for start in range(0, len(batch), BATCH):
                 for taken in self.receiver.take(batch[start : start + BATCH], topic):
                     seen(taken)
             count += len(batch)
-        if not self._settled:
+        if not settled:
             self._settle()
+        self._settled = True
         return count
 
     def _settle(self) -> None:
-        """What was accepted while this adapter was down counts as accepted in the outbox too."""
-        for case in self.home.inbox.cases():
-            for kept in self.home.outbox.sent_in(case):
-                if kept.state is not Sent.SENT:
+        """The outbox learns what the inbox knew when this adapter, or a write to the outbox, failed."""
+        for kept in self.home.outbox.unanswered():
+            for one in self.home.inbox.slices_of(kept.draft.event_id):
+                arrival = one.arrival
+                if arrival.root != kept.draft.root:
                     continue
-                own = self.home.inbox.by_root(kept.draft.root)
-                if own is not None and own.arrival.accepted is not None:
-                    self.home.outbox.mark_accepted(kept.draft.event_id, own.arrival.accepted)
-        self._settled = True
+                if arrival.state is State.RECEIVED and arrival.accepted is not None:
+                    self.home.outbox.mark_accepted(kept.draft.event_id, arrival.accepted)
+                elif arrival.type == NOTICE and arrival.check is not None:
+                    self.home.outbox.mark_refused(kept.draft.event_id, arrival.check)
 
     def open(
         self,

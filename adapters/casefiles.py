@@ -28,6 +28,7 @@ class CaseFiles:
     rules: Rules
     ground: Ground
     _open: OrderedDict[CaseRef, CaseFile] = field(default_factory=OrderedDict)
+    _version: int = -1
 
     def get(self, case: CaseRef) -> CaseFile:
         """The file of a case, empty where nothing is known."""
@@ -41,6 +42,13 @@ class CaseFiles:
         """Lets go of the files that were not asked for lately; only between batches, when all is stored."""
         while len(self._open) > _KEPT:
             self._open.popitem(last=False)
+
+    def refresh(self) -> None:
+        """Forgets, if another process of this home has stored something since; not in the middle of a batch."""
+        version = self.home.inbox.version
+        if version != self._version:
+            self._open.clear()
+            self._version = version
 
     def forget(self) -> None:
         """Everything is read again when it is asked for next."""

@@ -92,6 +92,12 @@ class Database:
         found = os.stat(self._path)
         return f"{found.st_dev}:{found.st_ino}"
 
+    @property
+    def version(self) -> int:
+        """A number that changes when another connection, of whatever process, has written the file."""
+        with self.reading() as connection:
+            return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection, to read; sees what the same thread has written and not yet committed.

@@ -64,6 +64,11 @@ class Inbox:
         with self._db.writing():
             yield
 
+    @property
+    def version(self) -> int:
+        """A number that changes when another process has written this inbox; what is held in memory is old then."""
+        return self._db.version
+
     def store(self, batch: Sequence[Arrival], positions: Mapping[tuple[str, int], int]) -> Outcome:
         """Keep the slices that are new, and the positions after all of them, in one transaction.
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from broker.errors import KeyUnavailable
 from broker.keys.keystore import Keystore, SeedEntry
+from broker.names import Compartment, PersonRef
 from broker.seal.acceptance import Acceptance, decode_acceptance
 from broker.seal.block import Label, RawSeed, Seed, decrypt, encrypt
 from broker.seal.credentials import Credentials, decode_credentials
@@ -54,7 +55,7 @@ class Kept:
         Raises:
             KeyUnavailable: the reader was not given it, or it was erased.
         """
-        return self.keystore.get(self.slice.header.case_ref, label.person, self.slice.root, self.part(label))
+        return self.keystore.get(self.slice.header.case_ref, _whose(label), self.slice.root, self.part(label))
 
     def open(self, label: Label) -> bytes:
         """The content of a block of the row.
@@ -67,8 +68,18 @@ class Kept:
 
     def disclose_seed(self, label: Label) -> bytes:
         """The seed itself, to hand it on under a grant or as a link of a chain."""
-        handle = self.keystore.get(self.slice.header.case_ref, label.person, self.slice.root, self.part(label))
-        return handle.disclose()
+        return self.keystore.get(
+            self.slice.header.case_ref, _whose(label), self.slice.root, self.part(label)
+        ).disclose()
+
+
+def _whose(label: Label) -> PersonRef | None:
+    """Under whose key a seed is kept.
+
+    A mandate is of the whole case even where it is for one person: what others of the case may do hangs on it, and it
+    must outlive the erasure of that person's content.
+    """
+    return None if label.compartment is Compartment.MANDATE else label.person
 
 
 def to_keep(received: Received) -> tuple[list[SeedEntry], bytes]:
@@ -84,7 +95,7 @@ def to_keep(received: Received) -> tuple[list[SeedEntry], bytes]:
         SeedEntry(case, None, root, _CREDENTIALS_PART, received.content.credentials_seed),
     ]
     entries += [
-        SeedEntry(case, entry.label.person, root, entry.part, seed)
+        SeedEntry(case, _whose(entry.label), root, entry.part, seed)
         for entry, seed in zip(received.row.entries, received.content.seeds, strict=True)
     ]
     said = received.content._replace(credentials_seed=_NO_SEED, seeds=(_NO_SEED,) * len(received.content.seeds))

@@ -70,6 +70,7 @@ class Opener:
             Refused: this agency has no key to a compartment that was named.
             StoreError: the receipt could not be kept; nothing was opened.
         """
+        self.files.refresh()
         file, kept = self._find(event)
         who = self._person(file, person)
         wanted = [one for one in self._mine(file, kept, event) if self._matches(one, compartments, who, person)]

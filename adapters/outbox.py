@@ -233,6 +233,10 @@ class Outbox:
         """What is not known to be in the stream, in the order in which it was kept."""
         return self._rows("state = ? ORDER BY id LIMIT ?", State.QUEUED, limit)
 
+    def unanswered(self) -> list[Kept]:
+        """What is in the stream and not known to be accepted or refused, in the order in which it was kept."""
+        return self._rows("state = ? ORDER BY id", State.SENT)
+
     def mark_sent(self, sent: Iterable[tuple[int, Position]]) -> None:
         """Note where these (``Kept.id``) stand in the stream, after ``publish`` returned; again does no harm."""
         with self._db.writing() as db:

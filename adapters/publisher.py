@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from broker.authority.plan import plan
 from broker.authority.state import CaseState
 from broker.clock import uuid7
 from broker.dispatch import hint_headers
-from broker.errors import Refused
+from broker.errors import Refused, StoreError
 from broker.event.model import Event
 from broker.event.record import parse
 from broker.names import PERSON_SCOPED, AgencyId, CaseRef, Compartment, Digest, EventId, Millis
@@ -71,6 +72,7 @@ class Publisher:
             Refused: this agency may not send it, or must address somebody else.
         """
         home = self.home
+        self.files.refresh()
         event = parse(raw, case=self.files, clock=home.clock, random=home.random)
         at = home.clock.now()
         event_id = uuid7(at, home.random)
@@ -213,13 +215,18 @@ class Publisher:
         return {handed.agency: links} if links else {}
 
     def _remember(self, prepared: Prepared) -> None:
-        """Names of new persons, and who was told what: for convenience, so after the outbox."""
+        """Names of new persons, and who was told what: for convenience, so after the outbox.
+
+        What is in the outbox is published: an error here must not read as if it were not. Names come again with the
+        agency's own slice, and who was not noted as told is told once more.
+        """
         casebook = self.home.inbox.casebook
-        for person, alias in prepared.event.aliases.items():
-            casebook.put_label(prepared.case, person, alias)
-        for reader in prepared.plan.readers:
-            if reader.roster:
-                casebook.tell(reader.agency, reader.roster)
+        with suppress(StoreError), self.home.inbox.writing():
+            for person, alias in prepared.event.aliases.items():
+                casebook.put_label(prepared.case, person, alias)
+            for reader in prepared.plan.readers:
+                if reader.roster:
+                    casebook.tell(reader.agency, reader.roster)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Receiving: verify, judge, keep. Each message of the stream ends in the inbox exactly once, or in quarantine there.
 
-Keys go into the keystore first and the slice with its position afterwards, in one transaction: killed in between,
-the same messages are read and the same keys are put again.
+Keys are durable in the keystore before the transaction ends that stores the slice with its position: killed in
+between, the same messages are read and the same keys are put again. The transaction spans the judging, so that two
+processes of one home never judge on half of what both know.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Final
 
 from adapters.casefiles import CaseFiles
 from adapters.home import Home
@@ -31,6 +33,8 @@ from broker.stream.protocol import Position, Stored
 from broker.stream.topics import EVENTS
 
 UNKNOWN_EVENT = EventId(bytes(16))
+NOTICE: Final = "notice"
+"""The type under which the inbox keeps a broker's word that it refused something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +61,35 @@ class Receiver:
     """What is valid in the batch at hand, by root."""
 
     def take(self, batch: Sequence[Stored], topic: str) -> list[Taken]:
-        """Verifies, judges and stores a batch, with the positions after it.
+        """Verifies, judges and stores a batch, with the positions after it, in one transaction of the inbox.
+
+        What another process of this agency has stored meanwhile is left out, and known to the judging of the rest.
 
         Raises:
             StoreError: the disk refused; nothing of the batch counts as read, read it again.
         """
-        taken: list[Taken] = []
-        self._fresh.clear()
         try:
-            for stored in batch:
-                taken.append(self._one(stored.message.value))
-                if taken[-1].judged is not None:
-                    taken += self._retry(taken[-1].arrival.case)
-            self._keep(taken, batch, topic)
+            taken = self._take(batch, topic)
             self.files.trim()
         except BaseException:
             self.files.forget()
             raise
+        return taken
+
+    def _take(self, batch: Sequence[Stored], topic: str) -> list[Taken]:
+        home, taken = self.home, list[Taken]()
+        self._fresh.clear()
+        with home.inbox.writing():
+            self.files.refresh()
+            positions = home.inbox.positions(topic)
+            left = [stored for stored in batch if stored.offset >= positions.get(stored.partition, 0)]
+            for stored in left:
+                taken.append(self._one(stored.message.value))
+                if taken[-1].judged is not None:
+                    self._retry(taken[-1].arrival.case, taken)
+            self._keep(taken, left, topic)
+        for one in taken:
+            self._spread(one)
         return taken
 
     def _one(self, value: bytes) -> Taken:
@@ -126,15 +142,22 @@ class Receiver:
             raise Invalid(Check.ACCEPTANCE_CONFLICT, "the envelope was accepted at another time before")
         return Taken(_arrival(received, keep(received)))
 
-    def _retry(self, case: CaseRef) -> list[Taken]:
-        """What of this case waited, and can now be judged."""
-        found = []
-        for waiting in self.home.inbox.pending():
-            if waiting.arrival.case == case:
-                again = self._one(waiting.arrival.slice)
-                if again.arrival.state is not State.PENDING:
-                    found.append(again)
-        return found
+    def _retry(self, case: CaseRef, taken: list[Taken]) -> None:
+        """What of this case waited, in the inbox or in this batch, and can now be judged."""
+        waiting = [one.arrival.slice for one in self.home.inbox.pending() if one.arrival.case == case]
+        again = True
+        while again:
+            again = False
+            for place, one in enumerate(taken):
+                if one.arrival.state is State.PENDING and one.arrival.case == case:
+                    taken[place] = self._one(one.arrival.slice)
+                    again |= taken[place].judged is not None
+            for data in tuple(waiting):
+                found = self._one(data)
+                if found.arrival.state is not State.PENDING:
+                    waiting.remove(data)
+                    taken.append(found)
+                    again |= found.judged is not None
 
     def _notice(self, value: bytes) -> Taken:
         notice = decode_notice(value, ground=self.ground)
@@ -142,7 +165,7 @@ class Receiver:
             event_id=notice.event_id or UNKNOWN_EVENT,
             root=notice.root or bytes(32),
             case=notice.case_ref or CaseRef(bytes(16)),
-            type="notice",
+            type=NOTICE,
             variant="-",
             author=notice.agency,
             slice=value,
@@ -159,21 +182,22 @@ class Receiver:
         for stored in batch:
             following[topic, stored.partition] = stored.offset + 1
         home.keystore.put([seed for one in taken for seed in one.seeds])
-        with home.inbox.writing():
-            self._settle(taken)
-            home.inbox.store([one.arrival for one in taken], following)
-            for one in taken:
-                if one.judged is not None:
-                    self._note(one, one.judged)
+        self._settle(taken)
+        home.inbox.store([one.arrival for one in taken], following)
         for one in taken:
             if one.judged is not None:
-                header = one.judged.received.slice.header
-                kept = recall(one.arrival.slice, one.memo, home.keystore)
-                self._hold(header.case_ref, kept, one.judged)
-                if header.agency == home.agency and one.arrival.accepted is not None:
-                    self._accepted(header.event_id, one.arrival)
-            elif one.notice is not None and one.notice.agency == home.agency and one.notice.event_id is not None:
-                self._refused(one.notice.event_id, one.notice)
+                self._note(one, one.judged)
+
+    def _spread(self, one: Taken) -> None:
+        """What is stored now goes into its case file, and the outbox learns what became of its own."""
+        home = self.home
+        if one.judged is not None:
+            header = one.judged.received.slice.header
+            self._hold(header.case_ref, recall(one.arrival.slice, one.memo, home.keystore), one.judged)
+            if header.agency == home.agency and one.arrival.accepted is not None:
+                self._accepted(header.event_id, one.arrival)
+        elif one.notice is not None and one.notice.agency == home.agency and one.notice.event_id is not None:
+            self._refused(one.notice.event_id, one.notice)
 
     def _settle(self, taken: Sequence[Taken]) -> None:
         """What waited and now does not, makes room for what it has become."""

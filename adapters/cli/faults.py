@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from adapters.adapter import Adapter
-from adapters.cli.session import print_json, table, uuid_text, with_adapter
+from adapters.cli.session import SHORT, agency_name, event_id, print_json, table, uuid_text, with_adapter
 from adapters.inbox_file import Slice, State
 from broker.checks import Check
 from broker.clock import ist, rfc3339
@@ -49,33 +49,82 @@ def incidents(adapter: Adapter) -> list[dict[str, Any]]:
     return [*gaps, *forks]
 
 
+def print_incidents(found: list[dict[str, Any]]) -> None:
+    """Incidents in words."""
+    for one in found:
+        if "missing" in one:
+            what = f"{one['missing']} messages of {one['publisher']} for this agency have not arrived"
+        else:
+            what = f"two messages of {one['publisher']} claim the same number {one['sequence']}"
+        click.secho(f"incident, check {one['check']}: {what}; tell the exchange's operator", fg="red")
+
+
 @click.command()
+@click.argument("event", required=False)
 @click.option("--fail-if-any", is_flag=True, help="Exit with 1 if something is in quarantine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def quarantine(ctx: click.Context, fail_if_any: bool, as_json: bool) -> int:
-    """List what failed a check, here or at the broker: the number of the check, its name and the reason."""
+def quarantine(ctx: click.Context, event: str | None, fail_if_any: bool, as_json: bool) -> int:
+    """List what failed a check, here or at the broker: the number of the check, its name and the reason.
+
+    With EVENT, only what concerns that event. An event in quarantine changes nothing and is never opened.
+    """
 
     async def work(adapter: Adapter) -> int:
-        found = adapter.home.inbox.slices(state=State.QUARANTINED, limit=1_000)
-        if as_json:
-            print_json([*[slice_json(one) for one in found], *incidents(adapter)])
-        elif not found:
-            click.echo("Nothing is in quarantine.")
+        inbox = adapter.home.inbox
+        if event is None:
+            found, odd = inbox.slices(state=State.QUARANTINED, limit=1_000), incidents(adapter)
         else:
-            rows = [
-                (
-                    uuid_text(one.arrival.event_id)[:13],
-                    ist(one.received_at),
-                    one.arrival.author or "-",
-                    f"{one.arrival.check} {Check(one.arrival.check or 2).name.lower().replace('_', ' ')}",
-                    one.arrival.reason,
-                )
-                for one in found
-            ]
-            table(("event", "received", "from", "check", "reason"), rows)
-        for one in [] if as_json else incidents(adapter):
-            click.secho(f"incident, check {one['check']}: {one}", fg="red")
-        return 1 if fail_if_any and found else 0
+            of_event = inbox.slices_of(event_id(adapter, event))
+            found, odd = [one for one in of_event if one.arrival.state is State.QUARANTINED], []
+        if as_json:
+            print_json({"quarantine": [slice_json(one) for one in found], "incidents": odd})
+        elif not found:
+            click.echo("Nothing is in quarantine." if event is None else "Nothing of this event is in quarantine.")
+        elif event is None:
+            table(("event", "received", "from", "check", "reason"), [_row(adapter, one) for one in found])
+        else:
+            for one in found:
+                _print_one(adapter, one)
+        if not as_json:
+            print_incidents(odd)
+        return 1 if fail_if_any and (found or odd) else 0
 
     return with_adapter(ctx, work)
+
+
+def _check(one: Slice) -> str:
+    number = one.arrival.check
+    if number is None:
+        return "-"
+    try:
+        return f"{number} {Check(number).name.lower().replace('_', ' ')}"
+    except ValueError:  # a newer broker knows more checks
+        return str(number)
+
+
+def _row(adapter: Adapter, one: Slice) -> tuple[str, ...]:
+    author = one.arrival.author
+    return (
+        uuid_text(one.arrival.event_id)[:SHORT],
+        ist(one.received_at),
+        agency_name(adapter, author) if author else "-",
+        _check(one),
+        one.arrival.reason,
+    )
+
+
+def _print_one(adapter: Adapter, one: Slice) -> None:
+    arrival = one.arrival
+    lines = [
+        ("event", uuid_text(arrival.event_id)),
+        ("case", f"{case_name(arrival.case)}  {arrival.case.hex()}"),
+        ("type", arrival.type or "-"),
+        ("from", f"{agency_name(adapter, arrival.author)} ({arrival.author})" if arrival.author else "-"),
+        ("received", ist(one.received_at)),
+        ("check", f"{_check(one)} (docs/spec/envelope.md, numbered checks)"),
+        ("reason", arrival.reason),
+    ]
+    for name, value in lines:
+        click.echo(f"{name:<9} {value}")
+    click.echo("")

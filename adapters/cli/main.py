@@ -20,6 +20,9 @@ INSTALLATION: Final = 6
 STREAM: Final = 7
 UNEXPECTED: Final = 70
 
+SHARED: Final = frozenset({"home", "key_file", "passphrase_file", "offline", "debug"})
+"""The options for all, which may stand before or after the command."""
+
 _COMMANDS: Final = {
     "adapter": ("adapters.cli.run", "adapter", "Run this agency's adapter."),
     "broker": ("adapters.cli.run", "broker", "Run the exchange's broker."),
@@ -36,7 +39,7 @@ _COMMANDS: Final = {
     "quarantine": ("adapters.cli.faults", "quarantine", "List what failed a check."),
     "show": ("adapters.cli.read", "show", "Show an event without opening it."),
     "stream": ("adapters.cli.setup", "stream", "The embedded stream's file: create, enrol."),
-    "trace": ("adapters.cli.read", "trace", "Tell a case as this agency knows it."),
+    "trace": ("adapters.cli.trace", "trace", "Tell a case as this agency knows it."),
 }
 
 
@@ -51,12 +54,39 @@ class _Lazy(click.Group):
             return None
         module, name, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+        return _anywhere(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, _COMMANDS[name][2]) for name in sorted(_COMMANDS)])
+
+
+def _anywhere(command: click.Command) -> click.Command:
+    """The command, and all below it, taking the options for all after its name too, where people write them."""
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _anywhere(below)
+        return command
+    taken = {word for parameter in command.params for word in parameter.opts}
+    for option in cli.params:
+        if isinstance(option, click.Option) and option.name in SHARED and taken.isdisjoint(option.opts):
+            command.params.append(
+                click.Option(
+                    option.opts,
+                    type=option.type,
+                    is_flag=option.is_flag,
+                    expose_value=False,
+                    hidden=True,
+                    callback=_shared,
+                )
+            )
+    return command
+
+
+def _shared(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+    if value and option.name is not None:
+        ctx.obj[option.name] = value
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,10 +122,20 @@ def cli(
 ) -> None:
     """Exchange trafficking cases between agencies, each reading exactly what policy gives it.
 
+    These options may stand before or after the command.
+
     Exit codes: 0 done; 1 a check found something; 2 wrong use; 3 the record must be corrected; 4 refused by role or
     policy; 5 keys; 6 this installation; 7 the stream is out of reach; 70 unexpected.
     """
-    ctx.obj = {"home": home, "key_file": key_file, "passphrase_file": passphrase_file, "offline": offline}
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+    ctx.obj = {
+        "home": home,
+        "key_file": key_file,
+        "passphrase_file": passphrase_file,
+        "offline": offline,
+        "debug": debug,
+    }
 
 
 def explain(error: Exception) -> tuple[int, list[str]]:
@@ -116,6 +156,8 @@ def explain(error: Exception) -> tuple[int, list[str]]:
     problems = error.detail.get("problems") if isinstance(error, errors.CasebridgeError) else None
     if isinstance(problems, list) and problems:
         return code, [f"{one['field']}: {one['problem']}" for one in problems]
+    if code == STREAM:
+        return code, [f"{error}; nothing is lost; --offline works with what is here"]
     return code, [str(error)]
 
 
@@ -150,5 +192,8 @@ def _report(error: Exception, *, debug: bool) -> int:
         for line in lines:
             click.echo(f"casebridge: {line}", err=True)
         return code
+    if isinstance(error, OSError) and error.strerror:
+        click.echo(f"casebridge: {error.filename or 'a file'}: {error.strerror.lower()}", err=True)
+        return INSTALLATION
     click.echo(f"casebridge: unexpected fault ({type(error).__name__}); run again with --debug for details", err=True)
     return UNEXPECTED

@@ -1,4 +1,4 @@
-"""``casebridge inbox``, ``show``, ``open``, ``trace`` and ``quarantine``."""
+"""``casebridge inbox``, ``show`` and ``open``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import click
 
 from adapters.adapter import Adapter
 from adapters.casefile import CaseFile
-from adapters.cli.faults import incidents, slice_json
+from adapters.cli.faults import slice_json
 from adapters.cli.send import compartments
-from adapters.cli.session import agency_name, event_id, print_json, table, uuid_text, with_adapter
+from adapters.cli.session import (
+    SHORT,
+    agency_name,
+    event_id,
+    print_json,
+    send_what_waits,
+    table,
+    uuid_text,
+    with_adapter,
+)
 from adapters.inbox_file import Slice, State
 from adapters.kept import Kept
 from adapters.opener import Block, describe
-from broker.authority.model import Fact
 from broker.clock import ist, parse_time, rfc3339
 from broker.errors import InputError
 from broker.names import PersonRef, case_name
@@ -27,7 +35,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.command()
 @click.option("--case", "case", help="Only this case (its name or reference).")
 @click.option("--state", type=click.Choice(["received", "pending", "quarantined"]), help="Only these.")
-@click.option("--limit", default=100, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @_JSON
 @click.pass_context
 def inbox(ctx: click.Context, case: str | None, state: str | None, limit: int, as_json: bool) -> None:
@@ -52,7 +60,7 @@ def _row(adapter: Adapter, one: Slice) -> tuple[str, ...]:
     kind = arrival.type if arrival.variant == "-" else f"{arrival.type} ({arrival.variant})"
     when = ist(arrival.accepted_at) if arrival.accepted_at is not None else "-"
     note = "opened" if one.opened else (arrival.needs or (f"check {arrival.check}" if arrival.check else ""))
-    event = uuid_text(arrival.event_id)[:13]
+    event = uuid_text(arrival.event_id)[:SHORT]
     return (
         event,
         case_name(arrival.case),
@@ -133,7 +141,7 @@ def _show_json(adapter: Adapter, file: CaseFile, kept: Kept) -> dict[str, Any]:
     }
 
 
-def _ist(time: str | None) -> str:
+def ist_of(time: str | None) -> str:
     """A time as people in India read it."""
     return ist(parse_time(time)) if time is not None else "-"
 
@@ -148,10 +156,10 @@ def _print_show(adapter: Adapter, said: dict[str, Any]) -> None:
         ("case", f"{said['caseName']}  {said['case']}"),
         ("from", f"{agency_name(adapter, said['author'])} ({said['author']}), post {said['post']}"),
         ("sent as", ", ".join(said["sentAs"])),
-        ("act", _ist(said["actAt"])),
-        ("sealed", _ist(said["sealedAt"])),
-        ("accepted", _ist(said["acceptedAt"])),
-        ("expires", _ist(said["expiresAt"])),
+        ("act", ist_of(said["actAt"])),
+        ("sealed", ist_of(said["sealedAt"])),
+        ("accepted", ist_of(said["acceptedAt"])),
+        ("expires", ist_of(said["expiresAt"])),
         ("desk", said["deskPhone"] or "-"),
         ("effect", said["effect"]),
         ("my roles", ", ".join(said["myRoles"]) or "none"),
@@ -193,7 +201,7 @@ def open_(
         found = event_id(adapter, event)
         blocks = adapter.open(found, post=post, purpose=purpose, compartments=compartments(names), person=person)
         if not ctx.obj["offline"]:
-            await adapter.send()
+            await send_what_waits(adapter)
         if as_json:
             print_json([_block_json(block) for block in blocks])
             return
@@ -237,119 +245,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(_plain(one) for one in value)
     return str(value)
-
-
-@click.command()
-@click.argument("case")
-@_JSON
-@click.pass_context
-def trace(ctx: click.Context, case: str, as_json: bool) -> None:
-    """Tell CASE as this agency knows it: messages, roles, phases, grants, openings, and what does not fit."""
-
-    async def work(adapter: Adapter) -> None:
-        said = _trace_json(adapter, adapter.files.get(adapter.files.known(case)))
-        if as_json:
-            print_json(said)
-        else:
-            _print_trace(adapter, said)
-
-    with_adapter(ctx, work)
-
-
-def _trace_json(adapter: Adapter, file: CaseFile) -> dict[str, Any]:
-    state = file.state
-    return {
-        "case": file.case.hex(),
-        "caseName": case_name(file.case),
-        "persons": [
-            {"person": name, "reference": person.hex(), "phase": state.phase(person).label}
-            for person, name in sorted(file.aliases.items(), key=lambda one: one[1])
-        ],
-        "messages": [
-            _message_json(adapter, file, fact) for fact in sorted(state.facts.values(), key=lambda fact: fact.position)
-        ],
-        "roles": _roles_json(adapter, file),
-        "grants": [
-            {
-                "event": uuid_text(grant.id),
-                "by": grant.grantor,
-                "to": grant.agency,
-                "compartments": sorted(one.label for one in grant.compartments),
-                "until": rfc3339(grant.until),
-                "live": state.grant_live(grant, adapter.home.clock.now()),
-            }
-            for grant in state.grants.values()
-        ],
-        "incidents": incidents(adapter),
-    }
-
-
-def _message_json(adapter: Adapter, file: CaseFile, fact: Fact) -> dict[str, Any]:
-    openings = adapter.home.inbox.openings(fact.event_id)
-    return {
-        "event": uuid_text(fact.event_id),
-        "acceptedAt": rfc3339(fact.accepted_at),
-        "position": fact.position,
-        "type": fact.type,
-        "variant": fact.variant,
-        "status": fact.status.label,
-        "author": fact.author,
-        "sentAs": sorted({role.label for role in fact.sender_roles}),
-        "effect": file.state.effect(fact.event_id).value or "in effect",
-        "given": sorted({key[0].label for key in fact.compartments}),
-        "opened": [
-            {"compartment": one.compartment.label, "post": one.post, "purpose": one.purpose, "at": rfc3339(one.at)}
-            for one in openings
-        ],
-    }
-
-
-def _roles_json(adapter: Adapter, file: CaseFile) -> list[dict[str, Any]]:
-    now = adapter.home.clock.now()
-    return [
-        {
-            "role": holder.given.mandate.role.label,
-            "agency": holder.given.mandate.agency,
-            "person": file.aliases.get(holder.given.mandate.person) if holder.given.mandate.person else None,
-            "givenBy": holder.given.mandate.giver,
-            "event": uuid_text(holder.given.mandate.event_id),
-            "holds": holder.live(now),
-        }
-        for holder in file.state.holders.values()
-    ]
-
-
-def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:
-    click.secho(f"Case {said['caseName']}  {said['case']}", bold=True)
-    for one in said["persons"]:
-        click.echo(f"   {one['person']}: {one['phase']}")
-    click.echo("")
-    rows = [
-        (
-            _ist(one["acceptedAt"]),
-            one["type"] if one["variant"] == "-" else f"{one['type']} ({one['variant']})",
-            agency_name(adapter, one["author"]),
-            "+".join(one["sentAs"]),
-            "" if one["effect"] == "in effect" else f"no effect: {one['effect']}",
-            f"opened {len(one['opened'])}" if one["opened"] else "",
-        )
-        for one in said["messages"]
-    ]
-    table(("accepted", "message", "from", "as", "", ""), rows)
-    click.echo("")
-    holding = [
-        (
-            one["role"],
-            agency_name(adapter, one["agency"]),
-            one["person"] or "the case",
-            "holds" if one["holds"] else "ended",
-        )
-        for one in said["roles"]
-    ]
-    table(("role", "agency", "for", ""), holding)
-    for one in said["grants"]:
-        state = "live" if one["live"] else "ended"
-        what = ", ".join(one["compartments"])
-        click.echo(f"grant by {one['by']} to {one['to']}: {what}, until {_ist(one['until'])}, {state}")
-    for one in said["incidents"]:
-        click.secho(f"incident, check {one['check']}: {one}", fg="red")

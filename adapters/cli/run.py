@@ -13,14 +13,15 @@ from pathlib import Path
 import click
 
 from adapters.adapter import Adapter
-from adapters.cli.session import open_adapter, open_home
+from adapters.cli.session import home_folder, open_adapter, open_home
 from adapters.demo.play import play
 from adapters.home import Home, Rules
 from adapters.receiver import Taken
 from broker.audit.record import Chain
 from broker.clock import ist
 from broker.dispatch import Broker, Quarantined
-from broker.errors import ConfigError, StreamError
+from broker.errors import ConfigError, StoreError, StreamError
+from broker.seal.ground import BundleGround
 from broker.service.loop import Verdicts, pass_once
 from broker.stream.embedded import EmbeddedStream
 from broker.stream.topics import BROKER, EVENTS
@@ -44,8 +45,13 @@ def only_one(folder: Path) -> Iterator[None]:
 
     Raises:
         ConfigError: another process runs on this home.
+        StoreError: the disk refused the lock file.
     """
-    descriptor = os.open(folder / "run.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        descriptor = os.open(folder / "run.lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        reason = (error.strerror or "refused").lower()
+        raise StoreError(f"cannot write {folder / 'run.lock'}: {reason}; make the folder writable") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,6 +75,22 @@ def _stamp(home: Home) -> tuple[int, ...]:
     return tuple(one.stat().st_mtime_ns for one in files if one.exists())
 
 
+def _new_ground(home: Home, rules: Rules) -> BundleGround | None:
+    """What the directory says now; None where it cannot be used, then the one before stays in force."""
+    try:
+        ground = home.ground(rules)
+    except ConfigError as error:
+        click.echo(f"{error}; going on with the directory as it was", err=True)
+        return None
+    click.echo("the directory is new; taken up")
+    return ground
+
+
+def replaced(running: Adapter, ground: BundleGround) -> Adapter:
+    """The same adapter on a new ground."""
+    return Adapter.over(running.home, running.stream, running.rules, ground)
+
+
 @adapter.command("run")
 @click.pass_context
 def adapter_run(ctx: click.Context) -> None:
@@ -88,7 +110,8 @@ def adapter_run(ctx: click.Context) -> None:
                 while not stop.is_set():
                     if _stamp(home) != stamp:
                         stamp = _stamp(home)
-                        running = Adapter.over(home, running.stream, running.rules, home.ground(running.rules))
+                        ground = _new_ground(home, running.rules)
+                        running = running if ground is None else replaced(running, ground)
                     try:
                         await running.send()
                         await running.receive(wait=POLL, seen=seen)
@@ -144,7 +167,8 @@ def broker_run(ctx: click.Context) -> None:
             try:
                 while not stop.is_set():
                     if _stamp(home) != stamp:
-                        stamp, running.ground = _stamp(home), home.ground(rules)
+                        stamp = _stamp(home)
+                        running.ground = _new_ground(home, rules) or running.ground
                     try:
                         await pass_once(running, wait=POLL, seen=seen)
                     except StreamError as error:
@@ -159,11 +183,15 @@ def broker_run(ctx: click.Context) -> None:
 
 
 @click.command()
-@click.option("--home", "folder", type=click.Path(path_type=Path), required=True, help="A new folder for everything.")
+@click.option("--home", "folder", type=click.Path(path_type=Path), help="A new folder for everything.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the result here."
 )
 @click.option("--stream", type=click.Choice(["embedded"]), default="embedded", show_default=True)
-def demo(folder: Path, json_file: Path | None, stream: str) -> int:
-    """Play the demo case (domain: a girl is missed, found and brought home) with seventeen agencies and a broker."""
-    return asyncio.run(play(folder, json_file=json_file, echo=click.echo))
+@click.pass_context
+def demo(ctx: click.Context, folder: Path | None, json_file: Path | None, stream: str) -> int:
+    """Play the demo case (a girl is missed, found and brought home) with seventeen agencies and a broker."""
+    where: Path = folder or home_folder(ctx)
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise ConfigError(f"--json: the folder {json_file.absolute().parent} is not there; make it first")
+    return asyncio.run(play(where, json_file=json_file, echo=click.echo))

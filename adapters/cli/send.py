@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from adapters.adapter import Adapter
-from adapters.cli.session import agency_name, print_json, table, uuid_text, with_adapter
+from adapters.cli.session import agency_name, print_json, progress, send_what_waits, table, uuid_text, with_adapter
 from adapters.publisher import Prepared, Published
 from broker import limits
-from broker.authority.model import Entry
-from broker.errors import InputError
-from broker.names import Basis, Compartment, case_name
+from broker.authority.model import Entry, Reader
+from broker.clock import ist, parse_time, rfc3339
+from broker.errors import InputError, StreamError
+from broker.names import Basis, Compartment, PersonRef, case_name
+from broker.seal.envelope import decode_envelope
+from broker.seal.parts import PartKind
+from broker.seal.slot import read_slot
 
 
 def read_records(path: str) -> list[bytes]:
@@ -49,15 +56,18 @@ def read_records(path: str) -> list[bytes]:
 def preview(ctx: click.Context, file: str, as_json: bool) -> None:
     """Show who would read what of the record in FILE (``-`` for standard input), and why. Nothing is sent."""
 
-    async def work(adapter: Adapter) -> None:
-        for raw in read_records(file):
-            prepared = adapter.publisher.prepare(raw)
-            if as_json:
-                print_json(_preview_json(prepared))
-            else:
-                _print_preview(adapter, prepared)
+    records = read_records(file)
 
-    with_adapter(ctx, work)
+    async def work(adapter: Adapter) -> None:
+        prepared = [adapter.publisher.prepare(raw) for raw in records]
+        if as_json:
+            print_json([_preview_json(one) for one in prepared])
+            return
+        for one in prepared:
+            _print_preview(adapter, one)
+        click.echo("Nothing was sent.")
+
+    with_adapter(ctx, work, needs_stream=False)
 
 
 def _preview_json(prepared: Prepared) -> dict[str, Any]:
@@ -116,27 +126,67 @@ def _print_preview(adapter: Adapter, prepared: Prepared) -> None:
         whose = f" for {event.aliases[one.person]}" if one.person else ""
         click.echo(f"gives {one.role.label} to {agency_name(adapter, one.agency)}{whose}")
     click.echo("")
-    keys = sorted(event.blocks, key=lambda key: (key[0], event.aliases.get(key[1], "") if key[1] else ""))
+    _print_matrix(adapter, prepared)
+    click.echo("")
     for reader in plan.readers:
+        grounds: dict[str, list[str]] = {}
+        for entry in reader.entries:
+            named = grounds.setdefault(_why(entry), [])
+            if entry.block[0].label not in named:
+                named.append(entry.block[0].label)
         roles = ", ".join(dict.fromkeys(held.role.label for held in reader.roles)) or "no role"
-        click.secho(f"{agency_name(adapter, reader.agency)}  {reader.agency}  [{roles}]", bold=True)
-        reads = {entry.block: _why(entry) for entry in reader.entries}
-        rows = []
-        for key in keys:
-            ask = {"q": "no; may ask its owner", "x": "no; only with an order number"}
-            verdict = f"reads, {reads[key]}" if key in reads else ask.get(reader.withheld.get(key, ""), "no")
-            rows.append((f"   {key[0].label}", event.aliases[key[1]] if key[1] else "-", verdict))
-        if all(key not in reads for key in keys):
-            click.echo("   header only")
-        table(("   compartment", "person", "may read"), rows)
-        click.echo("")
-    click.echo("Nothing was sent.")
+        click.secho(f"{agency_name(adapter, reader.agency)} ({roles})", bold=True)
+        for why, named in grounds.items():
+            click.echo(f"   reads {', '.join(named)}: {why}")
+        if not grounds:
+            click.echo("   reads the header only: that there is such a message, from whom and when")
+    click.echo("")
+
+
+_MAY_ASK: Final = {"q": "ask", "x": "order"}
+_LEGEND: Final = (
+    "yes: reads it; P-…: for these persons only; -: has no key; "
+    "ask: no key, may ask the owner (disclosure.request); order: no key, may ask with the number of an order"
+)
+
+
+def _print_matrix(adapter: Adapter, prepared: Prepared) -> None:
+    """Agencies down, compartments across."""
+    blocks: dict[Compartment, list[PersonRef | None]] = {}
+    for compartment, person in sorted(prepared.event.blocks, key=lambda key: key[0]):
+        blocks.setdefault(compartment, []).append(person)
+    rows = [
+        (
+            agency_name(adapter, reader.agency)[:40],
+            *(_cell(prepared, reader, compartment, persons) for compartment, persons in blocks.items()),
+        )
+        for reader in prepared.plan.readers
+    ]
+    table(("agency", *(one.label for one in blocks)), rows)
+    click.echo(_LEGEND)
+
+
+def _cell(prepared: Prepared, reader: Reader, compartment: Compartment, persons: list[PersonRef | None]) -> str:
+    reads = {entry.block for entry in reader.entries}
+    given = [person for person in persons if (compartment, person) in reads]
+    if len(given) == len(persons):
+        return "yes"
+    if given:
+        return " ".join(sorted(prepared.event.aliases[person] for person in given if person))
+    asks = {reader.withheld.get((compartment, person), "") for person in persons}
+    return _MAY_ASK.get(min(asks), "-")
 
 
 @click.command()
 @click.argument("file")
 @click.option("--idempotency-key", help="A name of your own: calling again with it sends nothing twice.")
-@click.option("--wait", default=5.0, show_default=True, help="Seconds to wait for the broker's acceptance.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="Seconds to wait for the broker's acceptance.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def publish(
@@ -145,63 +195,112 @@ def publish(
     idempotency_key: str | None,
     wait: float,
     as_json: bool,
-) -> None:
+) -> int:
     """Seal the record in FILE (``-`` for standard input; JSON, or JSON Lines) and send it.
 
     All records of a file are kept, or none. What is kept is sent now or, if the stream is out of reach, later.
     """
 
-    async def work(adapter: Adapter) -> None:
-        records = read_records(file)
-        if idempotency_key is not None and len(records) > 1:
-            raise InputError("an idempotency key is for one record", field="--idempotency-key")
-        published = adapter.publisher.publish(records, idempotency_key=idempotency_key)
+    records = read_records(file)
+    if idempotency_key is not None and len(records) > 1:
+        raise InputError("an idempotency key is for one record; send the records one by one", field="--idempotency-key")
+
+    async def work(adapter: Adapter) -> int:
+        with progress(len(records), "checking") as tick:
+            published = adapter.publisher.publish(_Ticked(records, tick), idempotency_key=idempotency_key)
         if not ctx.obj["offline"]:
-            await adapter.send()
+            await send_what_waits(adapter)
             await _wait(adapter, published, wait)
         said = [_state(adapter, one) for one in published]
         if as_json:
             print_json(said)
-            return
-        for one in said:
-            click.echo(f"{one['event']}  case {one['caseName']}  {one['state']}")
+        else:
+            _print_states(said)
+        return 1 if any(one["state"] == "refused" for one in said) else 0
 
-    with_adapter(ctx, work)
+    return with_adapter(ctx, work, needs_stream=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticked(Sequence[bytes]):
+    """Records that tell when each is taken."""
+
+    records: Sequence[bytes]
+    tick: Callable[[], None]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.records[place]
+
+    def __iter__(self) -> Iterator[bytes]:
+        for record in self.records:
+            yield record
+            self.tick()
 
 
 async def _wait(adapter: Adapter, published: list[Published], seconds: float) -> None:
-    left = seconds
-    while left > 0 and not all(adapter.accepted(one.case, one.root) for one in published):
-        if any(_refused(adapter, one) is not None for one in published):
-            return
-        step = min(left, 0.5)
-        if not await adapter.receive(wait=step):
-            await asyncio.sleep(0)
-        left -= step
+    """Until the broker has answered for all, or the time is over, or the stream is out of reach."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    with contextlib.suppress(StreamError):
+        while not all(_answered(adapter, one) for one in published) and (left := deadline - loop.time()) > 0:
+            await adapter.receive(wait=min(left, 0.5))
 
 
-def _refused(adapter: Adapter, one: Published) -> int | None:
-    return adapter.home.outbox.get(one.event_id).check
+def _answered(adapter: Adapter, one: Published) -> bool:
+    return adapter.home.outbox.get(one.event_id).check is not None or adapter.accepted(one.case, one.root)
 
 
 def _state(adapter: Adapter, one: Published) -> dict[str, Any]:
     kept = adapter.home.outbox.get(one.event_id)
     own = adapter.home.inbox.by_root(one.root)
-    if kept.check is not None:
-        state = f"refused by the broker, check {kept.check}; see casebridge quarantine"
-    elif own is not None and own.arrival.accepted is not None:
-        place = own.arrival.accepted
-        state = f"accepted at {place.partition}/{place.offset}"
-    else:
-        state = "kept in the outbox; it is sent and accepted when stream and broker are there"
-    return {
+    said: dict[str, Any] = {
         "event": uuid_text(one.event_id),
         "case": one.case.hex(),
         "caseName": case_name(one.case),
         "root": one.root.hex(),
-        "state": state,
         "again": one.again,
+        "state": "kept",
+        "readers": _readers(adapter, kept.draft.envelope),
     }
+    if kept.check is not None:
+        said |= {"state": "refused", "check": kept.check}
+    elif own is not None and own.arrival.accepted is not None and own.arrival.accepted_at is not None:
+        place = own.arrival.accepted
+        said |= {
+            "state": "accepted",
+            "acceptedAt": rfc3339(own.arrival.accepted_at),
+            "partition": place.partition,
+            "offset": place.offset,
+        }
+    elif kept.position is not None:
+        said["state"] = "sent"
+    return said
+
+
+def _readers(adapter: Adapter, envelope: bytes) -> int:
+    """How many other agencies can read something of it, auditors not counted."""
+    parts = decode_envelope(envelope).parts
+    named = {read_slot(part.body).reader for part in parts if part.kind == PartKind.SLOT}
+    return len(named - adapter.ground.auditors(adapter.home.clock.now()) - {adapter.home.agency})
+
+
+def _print_states(said: list[dict[str, Any]]) -> None:
+    for one in said:
+        readers = f"{one['readers']} other {'agency' if one['readers'] == 1 else 'agencies'}"
+        match one["state"]:
+            case "accepted":
+                state = f"accepted {ist(parse_time(one['acceptedAt']))} at {one['partition']}/{one['offset']}"
+            case "refused":
+                state = f"refused by the broker, check {one['check']}; casebridge quarantine tells why"
+            case "sent":
+                state = "sent, not yet accepted; it counts when the broker has accepted it"
+            case _:
+                state = "kept, will be sent; nothing more is to be done"
+        again = " (published before under this key)" if one["again"] else ""
+        click.echo(f"{one['event']}  case {one['caseName']}  for {readers}: {state}{again}")
 
 
 def compartments(names: tuple[str, ...]) -> list[Compartment]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import click
@@ -15,11 +18,17 @@ import click
 from adapters.adapter import Adapter
 from adapters.home import Home, Rules, read_config
 from broker.clock import SystemClock, SystemRandom
-from broker.errors import ConfigError, InputError
+from broker.errors import ConfigError, InputError, StreamError
 from broker.keys.files import KeyFile, Passphrase, Secret
 from broker.names import AgencyId, EventId
 from broker.stream.embedded import EmbeddedStream
-from broker.stream.topics import member
+from broker.stream.topics import in_topic, member
+
+MANY: Final = 100
+"""From here on a bar shows how far it is."""
+
+SHORT: Final = 18
+"""Characters of an event's id that tables show: its time, to the millisecond, and some chance."""
 
 _T = TypeVar("_T")
 
@@ -50,9 +59,18 @@ def secret(ctx: click.Context, *, new: bool = False) -> Secret:
             return Passphrase(path.read_text("utf-8").rstrip("\n"))
         except (OSError, UnicodeDecodeError):
             raise ConfigError(f"the passphrase file {path} cannot be read") from None
-    if not sys.stdin.isatty():
+    if not _has_terminal():
         raise ConfigError("no passphrase: name --key-file or --passphrase-file, or use a terminal")
     return Passphrase(click.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
+
+
+def _has_terminal() -> bool:
+    """Whether somebody can be asked, even where standard input is a pipe."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def open_home(ctx: click.Context) -> Home:
@@ -62,8 +80,27 @@ def open_home(ctx: click.Context) -> Home:
     return Home.open(folder, secret=secret(ctx), clock=SystemClock(), random=SystemRandom())
 
 
+@dataclass(frozen=True, slots=True)
+class NoStream:
+    """Stands in for a stream that is out of reach, or that nobody wants to reach: every call says so."""
+
+    why: str
+
+    async def _refuse(self, *args: Any, **more: Any) -> Any:
+        raise StreamError(self.why)
+
+    publish = read = partitions = topic_id = ends = commit = committed = _refuse
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
 async def open_adapter(home: Home) -> Adapter:
-    """The adapter over a home and the stream that its configuration names."""
+    """The adapter over a home and the stream that its configuration names.
+
+    Raises:
+        StreamError: it is out of reach.
+    """
     rules = Rules.load()
     ground = home.ground(rules)
     path = home.config.path(home.folder, home.config.stream)
@@ -71,24 +108,73 @@ async def open_adapter(home: Home) -> Adapter:
     return Adapter.over(home, stream, rules, ground)
 
 
-def with_adapter(ctx: click.Context, work: Callable[[Adapter], Awaitable[_T]]) -> _T:
-    """Opens the adapter, takes in what has arrived (unless --offline), does the work, lets go."""
+async def _open_and_receive(ctx: click.Context, home: Home, *, needs_stream: bool) -> Adapter:
+    if not ctx.obj["offline"]:
+        adapter: Adapter | None = None
+        try:
+            adapter = await open_adapter(home)
+            await _receive(adapter)
+        except StreamError as error:
+            if needs_stream:
+                raise
+            click.echo(f"note: {error}; going on with what is here", err=True)
+            why = str(error)
+            if adapter is not None:
+                await adapter.stream.close()
+        else:
+            return adapter
+    else:
+        why = "this command was told to stay --offline"
+    rules = Rules.load()
+    return Adapter.over(home, NoStream(why), rules, home.ground(rules))
+
+
+async def _receive(adapter: Adapter) -> None:
+    """Takes in what has arrived; shows how far it is where that takes long."""
+    topic = in_topic(adapter.home.agency)
+    positions = adapter.home.inbox.positions(topic)
+    waiting = sum(end - positions.get(partition, 0) for partition, end in (await adapter.stream.ends(topic)).items())
+    with progress(waiting, "receiving") as tick:
+        await adapter.receive(seen=lambda _: tick())
+
+
+@contextlib.contextmanager
+def progress(length: int, label: str) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, on a terminal and for many only; call what it yields for each that is done."""
+    hidden = length < MANY or not sys.stderr.isatty()
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
+        yield lambda: bar.update(1)
+
+
+def with_adapter(ctx: click.Context, work: Callable[[Adapter], Awaitable[_T]], *, needs_stream: bool = True) -> _T:
+    """Opens the adapter, takes in what has arrived (unless --offline), does the work, lets go.
+
+    Args:
+        needs_stream: whether the work is pointless where the stream is out of reach.
+    """
 
     async def run() -> _T:
         home = open_home(ctx)
         try:
-            adapter = await open_adapter(home)
+            adapter = await _open_and_receive(ctx, home, needs_stream=needs_stream)
         except BaseException:
             home.close()
             raise
         try:
-            if not ctx.obj["offline"]:
-                await adapter.receive()
             return await work(adapter)
         finally:
             await adapter.close()
 
     return asyncio.run(run())
+
+
+async def send_what_waits(adapter: Adapter) -> None:
+    """Sends what waits; where the stream is out of reach, it waits on, and the person is told."""
+    try:
+        await adapter.send()
+    except StreamError as error:
+        if not isinstance(adapter.stream, NoStream):
+            click.echo(f"note: {error}; what waits is sent later", err=True)
 
 
 def event_id(adapter: Adapter, text: str) -> EventId:

@@ -10,17 +10,22 @@ import click
 from click.shell_completion import get_completion_class
 
 from adapters import registrar
-from adapters.cli.session import home_folder, open_home, print_json, secret
-from adapters.home import Config, Home, decode_key
-from broker.clock import SystemClock, SystemRandom
+from adapters.cli.session import home_folder, open_home, print_json, secret, table
+from adapters.home import CONFIG_FILE, Config, Home, decode_key
+from broker.clock import SystemClock, SystemRandom, ist, parse_time
 from broker.errors import ConfigError, InputError
 from broker.keys.files import KeyFile, KeyRing
 from broker.keys.handles import verify
-from broker.names import AgencyId
+from broker.names import AgencyId, Millis
 from broker.stream import embedded_file
 from broker.trust import file as directory_file
+from broker.trust.directory import Directory
 
 REGISTRAR = AgencyId("in.exchange.registrar")
+_EXAMPLE = (
+    '{"id": "in.kl.cwc.ernakulam", "kind": "cwc", "name": "CWC Ernakulam", "state": "IN-KL", "district": 555, '
+    '"standing": [], "subscribed": false}'
+)
 _PATH = click.Path(path_type=Path)
 
 
@@ -40,6 +45,8 @@ def init(ctx: click.Context, agency: str, stream: str, directory: str, trust: tu
     folder, random = home_folder(ctx), SystemRandom()
     for key in trust:
         decode_key(key)
+    if (folder / CONFIG_FILE).exists():  # before anybody is asked for a passphrase
+        raise ConfigError(f"{folder} is the home of an adapter already; choose another folder")
     key_file: Path | None = ctx.obj["key_file"]
     if key_file is not None and not key_file.exists():
         KeyFile.create(key_file, random=random)
@@ -52,7 +59,8 @@ def init(ctx: click.Context, agency: str, stream: str, directory: str, trust: tu
     home = Home.create(folder, config, secret=secret(ctx, new=True), clock=SystemClock(), random=random)
     home.close()
     click.echo(f"{folder} is the home of {agency}.")
-    click.echo("Next: give the registrar what `casebridge keys show` prints, and keep the unlocking secret elsewhere.")
+    click.echo(f"Next: casebridge --home {folder} keys show --json > keys.json, and give keys.json to the registrar.")
+    click.echo("Keep what unlocks the keys apart from this folder and its backups: without it they are lost.")
 
 
 @click.group()
@@ -61,21 +69,35 @@ def keys() -> None:
 
 
 @keys.command("show")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for the registrar.")
 @click.pass_context
-def keys_show(ctx: click.Context) -> None:
-    """Print the public keys as JSON, for the registrar."""
+def keys_show(ctx: click.Context, as_json: bool) -> None:
+    """Show the public keys of this agency; with --json, as the registrar needs them."""
     home = open_home(ctx)
     try:
-        print_json(home.ring.public())
+        public = home.ring.public()
     finally:
         home.close()
+    if as_json:
+        print_json(public)
+        return
+    now = home.clock.now()
+    rows = [("identity", public["identity"]["id"], "-", "-", "signs prekeys")]
+    for kind, listed in (("signing", public["signing"]), ("prekey", public["prekeys"])):
+        for key in listed:
+            start, end = parse_time(key["notBefore"]), parse_time(key["notAfter"])
+            state = "later" if now < start else ("in use" if now < end else "past")
+            rows.append((kind, key["id"], ist(start), ist(end), state))
+    click.echo(f"Public keys of {public['agency']}")
+    table(("key", "id", "from", "to", ""), rows)
+    click.echo("For the registrar: casebridge keys show --json")
 
 
 @keys.command("rotate")
 @click.option("--signing", is_flag=True, help="The signing key instead of the prekey.")
 @click.pass_context
 def keys_rotate(ctx: click.Context, signing: bool) -> None:
-    """Make a new prekey (monthly), or a new signing key. Give the registrar what `keys show` prints then."""
+    """Make a new prekey (monthly), or a new signing key. Give the registrar what `keys show --json` prints then."""
     home = open_home(ctx)
     try:
         now = home.clock.now()
@@ -83,7 +105,7 @@ def keys_rotate(ctx: click.Context, signing: bool) -> None:
         click.echo(
             f"new {'signing key' if signing else 'prekey'} {made.id.hex()}; the older ones still work for a while"
         )
-        click.echo("Next: give the registrar what `casebridge keys show` prints.")
+        click.echo("Next: give the registrar what `casebridge keys show --json` prints.")
     finally:
         home.close()
 
@@ -119,35 +141,66 @@ def _registrar_ring(ctx: click.Context, folder: Path, *, new: bool = False) -> K
 
 @directory.command("create")
 @click.option("--keys", "folder", type=_PATH, required=True, help="A new folder for the registrar's key.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def directory_create(ctx: click.Context, folder: Path) -> None:
+def directory_create(ctx: click.Context, folder: Path, as_json: bool) -> None:
     """Make the registrar's key and print its public half, which every `casebridge init` is given as --trust."""
     ring = _registrar_ring(ctx, folder, new=True)
-    click.echo(registrar.public_text(ring.signing.public))
+    key = registrar.public_text(ring.signing.public)
     ring.close()
+    if as_json:
+        print_json({"trust": key})
+        return
+    click.echo(key)
+    click.echo("Next: give this key to every agency, for casebridge init --trust.", err=True)
 
 
 @directory.command("enrol")
 @click.argument("file", type=_PATH)
 @click.option("--keys", "folder", type=_PATH, required=True, help="The registrar's folder.")
 @click.option("--entry", type=_PATH, required=True, help="JSON: id, kind, name, state, district, standing, subscribed.")
-@click.option("--public", "public", type=_PATH, required=True, help="What `casebridge keys show` printed there.")
+@click.option("--public", "public", type=_PATH, required=True, help="What `keys show --json` printed there.")
+@click.option("--stream", "stream_file", type=_PATH, help="Also give it its topic in this embedded stream.")
 @click.pass_context
-def directory_enrol(ctx: click.Context, file: Path, folder: Path, entry: Path, public: Path) -> None:
+def directory_enrol(
+    ctx: click.Context, file: Path, folder: Path, entry: Path, public: Path, stream_file: Path | None
+) -> None:
     """Enter an agency into the directory FILE, or give it its new keys, and sign it."""
+    listed, keys_there = _json(entry), _json(public)
     ring = _registrar_ring(ctx, folder)
     try:
         now = SystemClock().now()
-        made = registrar.agency_entry(_json(entry), _json(public), enrolled=now)
+        made = _entry(listed, keys_there, now, entry=entry, public=public)
+        if file.exists():  # what somebody else has written there must not get this registrar's signature
+            _directory(file, (ring.signing.public,))
         kept = registrar.read_entries(file)
         before = {one["id"]: one for one, _ in kept}
         if made[0]["id"] in before:
             made[0]["history"] = before[made[0]["id"]]["history"]
         entries = [one for one in kept if one[0]["id"] != made[0]["id"]] + [made]
+        # The topic first: an agency that others can address must be able to receive.
+        if stream_file is not None:
+            embedded_file.enrol(stream_file, agencies=[AgencyId(made[0]["id"])], random=SystemRandom())
         registrar.write(file, entries, issued_at=now, key=ring.signing)
-        click.echo(f"{file} lists {len(entries)} agencies")
+        verb = "has its new keys in" if made[0]["id"] in before else "is entered in"
+        click.echo(f"{made[0]['id']} {verb} {file}, which lists {len(entries)} agencies")
+        click.echo("Next: give every agency the new file; running adapters take it up by themselves.")
     finally:
         ring.close()
+
+
+def _entry(
+    listed: dict[str, Any], keys_there: dict[str, Any], now: Millis, *, entry: Path, public: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    for name in ("id", "kind", "name", "state"):
+        if not isinstance(listed.get(name), str) or not listed[name]:
+            raise InputError(f"{entry}: {name} is missing; write for example {_EXAMPLE}", field=name)
+    try:
+        return registrar.agency_entry(listed, keys_there, enrolled=now)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{public} is not what `casebridge keys show --json` prints at the agency; ask it again", field="public"
+        ) from None
 
 
 @directory.command("show")
@@ -156,21 +209,36 @@ def directory_enrol(ctx: click.Context, file: Path, folder: Path, entry: Path, p
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def directory_show(file: Path, trust: tuple[str, ...], as_json: bool) -> None:
     """Verify and list the directory FILE."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
-    found = directory_file.parse(data, verify=verify, trusted_keys=tuple(decode_key(key) for key in trust))
+    found = _directory(file, tuple(decode_key(key) for key in trust))
+    agencies = sorted(found.agencies.values(), key=lambda one: one.id)
     if as_json:
         print_json(
             [
-                {"id": one.id, "kind": one.kind.label, "name": one.name, "state": one.state, "district": one.district}
-                for one in found.agencies.values()
+                {
+                    "id": one.id,
+                    "kind": one.kind.label,
+                    "name": one.name,
+                    "state": one.state,
+                    "district": one.district,
+                    "standing": sorted(role.label for role in one.standing),
+                }
+                for one in agencies
             ]
         )
         return
-    for one in found.agencies.values():
-        click.echo(f"{one.id:<40} {one.kind.label:<16} {one.name}")
+    rows = [
+        (one.id, one.kind.label, one.name, one.state, ", ".join(sorted(role.label for role in one.standing)))
+        for one in agencies
+    ]
+    table(("agency", "kind", "name", "State", "standing roles"), rows)
+
+
+def _directory(file: Path, trusted: tuple[bytes, ...]) -> Directory:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {(error.strerror or 'refused').lower()}") from None
+    return directory_file.parse(data, verify=verify, trusted_keys=trusted)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Final
 
+from broker.audit.record import Chain
 from broker.dispatch import Accepted, Broker, Quarantined
+from broker.errors import StreamError
 from broker.pipeline import dispatch
+from broker.stream.protocol import Stored
 from broker.stream.topics import EVENTS
 
 BATCH: Final = 64
@@ -34,11 +37,21 @@ async def pass_once(broker: Broker, *, wait: float = 0.0, seen: Callable[[Verdic
             batch = list(one)
             for start in range(0, len(batch), BATCH):
                 part = batch[start : start + BATCH]
-                seen(await dispatch(broker, part))
+                seen(await _dispatched(broker, part))
                 positions[partition] = part[-1].offset + 1
                 await broker.stream.commit(EVENTS, {partition: positions[partition]})
         count += len(read)
     return count
+
+
+async def _dispatched(broker: Broker, batch: Sequence[Stored]) -> Verdicts:
+    try:
+        return await dispatch(broker, batch)
+    except StreamError:
+        # Whether the records stand in the stream is not known: going on after them could leave a gap in the chain,
+        # writing them again could fork it. A new life does neither.
+        broker.chain = Chain(broker.agency, broker.random.bytes(8), broker.clock.now())
+        raise
 
 
 async def run(broker: Broker, stop: asyncio.Event, *, seen: Callable[[Verdicts], None] = lambda _: None) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final
 
+from broker import limits
 from broker.errors import ConfigError, Invalid
 from broker.names import AgencyId, AgencyKind, Digest, KeyId, Millis, Role
 from broker.trust.directory import Agency, Directory, Key, Standing, Verify
@@ -21,6 +23,7 @@ from broker.trust.directory import Agency, Directory, Key, Standing, Verify
 TAG: Final = b"casebridge/1/directory"
 TAG_PREKEY: Final = b"casebridge/1/prekey"
 _STANDING: Final = frozenset({Role.AS, Role.NR, Role.NC, Role.LS, Role.WD, Role.CM, Role.HB, Role.AU})
+_ID: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _SIGNING_SIZE: Final = 32
 _PREKEY_SIZE: Final = 1216
 _FIELDS: Final = frozenset(
@@ -111,6 +114,10 @@ def _agencies(signed: Mapping[str, Any]) -> dict[AgencyId, Agency]:
 def _agency(raw: Mapping[str, Any]) -> Agency:
     if set(raw) != _FIELDS:
         raise ValueError(f"fields missing or unknown: {sorted(_FIELDS ^ set(raw))}")
+    if len(raw["id"]) > limits.AGENCY_ID_CHARS or not _ID.fullmatch(raw["id"]):
+        raise ValueError("an agency id is not dotted lower case, or too long")
+    if type(raw["district"]) not in (int, type(None)) or type(raw["subscribed"]) is not bool:
+        raise ValueError(f"{raw['id']}: district or subscribed is of another type")
     listed = frozenset(Role.of(role) for role in raw["standing"])
     if not listed <= _STANDING:
         raise ValueError(f"{raw['id']}: only standing roles can be listed")
@@ -124,7 +131,7 @@ def _agency(raw: Mapping[str, Any]) -> Agency:
         state=raw["state"],
         district=raw["district"],
         listed=listed,
-        subscribed=raw["subscribed"] is True,
+        subscribed=raw["subscribed"],
         languages=tuple(raw["languages"]),
         desk_phone=raw["deskPhone"],
         history=history,

@@ -122,7 +122,7 @@ def test_preview_tells_who_would_read_and_sends_nothing(folder: Path) -> None:
     assert "missing.alert.spotting.live" in done.stdout
     assert "Nothing was sent." in done.stdout
     as_json = json.loads(cli(folder, HOME, "preview", "--json", _file(folder, alert())).stdout)
-    reads = {one["agency"]: {entry["compartment"] for entry in one["reads"]} for one in as_json["readers"]}
+    reads = {one["agency"]: {entry["compartment"] for entry in one["reads"]} for one in as_json[0]["readers"]}
     assert reads[OTHER] == {"spotting"}
     assert _envelopes(folder, HOME) == before
 
