@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final, Protocol
 
@@ -53,19 +53,13 @@ class SetClock:
         return self.at
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SystemRandom:
-    """The operating system's randomness, drawn in pages: one system call serves many small draws."""
-
-    page: int = 4_096
-    _left: memoryview = field(default_factory=lambda: memoryview(b""))
+    """The operating system's randomness."""
 
     def bytes(self, size: int) -> bytes:
         """``size`` fresh bytes."""
-        if size > len(self._left):
-            self._left = memoryview(os.urandom(max(self.page, size)))
-        drawn, self._left = bytes(self._left[:size]), self._left[size:]
-        return drawn
+        return os.urandom(size)
 
 
 def uuid7(now: Millis, random: Random) -> EventId:

@@ -80,33 +80,35 @@ def root_from_proof(size: int, known: Mapping[int, bytes], proof: Sequence[bytes
     Raises:
         ValueError: a position is outside the tree, nothing is known, or the proof is too short or too long.
     """
-    if not known or size < 1 or min(known) < 0 or max(known) >= size:
+    order = sorted(known)
+    if not order or size < 1 or order[0] < 0 or order[-1] >= size:
         raise ValueError("proof is for other positions than those given")
-    nodes = sorted(known.items())
+    values = [known[index] for index in order]
     given = iter(proof)
     digest = sha256
     try:
         while size > 1:
-            above: list[tuple[int, bytes]] = []
-            i, count = 0, len(nodes)
+            above: list[int] = []
+            nodes: list[bytes] = []
+            i, count = 0, len(order)
             while i < count:
-                index, value = nodes[i]
-                sibling = index ^ 1
-                if i + 1 < count and nodes[i + 1][0] == sibling:
-                    i += 1
-                    value = digest(b"\x01" + value + nodes[i][1]).digest()
-                elif sibling < size:
-                    other = next(given)
-                    pair = other + value if index & 1 else value + other
-                    value = digest(b"\x01" + pair).digest()
-                above.append((index >> 1, value))
+                index, value = order[i], values[i]
                 i += 1
-            nodes, size = above, (size + 1) >> 1
+                if index & 1:
+                    value = digest(b"\x01" + next(given) + value).digest()
+                elif i < count and order[i] == index + 1:
+                    value = digest(b"\x01" + value + values[i]).digest()
+                    i += 1
+                elif index + 1 < size:
+                    value = digest(b"\x01" + value + next(given)).digest()
+                above.append(index >> 1)
+                nodes.append(value)
+            order, values, size = above, nodes, (size + 1) >> 1
     except StopIteration:
         raise ValueError("proof is too short") from None
     if next(given, None) is not None:
         raise ValueError("proof is too long")
-    return nodes[0][1]
+    return values[0]
 
 
 def path_from_proof(size: int, known: Mapping[int, bytes], proof: Sequence[bytes], index: int) -> list[bytes]:

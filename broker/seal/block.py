@@ -64,11 +64,11 @@ def pad(content: bytes) -> bytes:
     Raises:
         Invalid: check SIZE: larger than the largest class.
     """
-    size = len(content) + 4
-    index = bisect_left(_CLASSES, size)
+    size = len(content)
+    index = bisect_left(_CLASSES, size + 4)
     if index == len(_CLASSES):
-        raise Invalid(Check.SIZE, "a part is larger than an envelope can carry", size=size)
-    return b"".join((len(content).to_bytes(4, "big"), content, bytes(_CLASSES[index] - size)))
+        raise Invalid(Check.SIZE, "a part is larger than an envelope can carry", size=size + 4)
+    return (size.to_bytes(4, "big") + content).ljust(_CLASSES[index], b"\0")
 
 
 def unpad(padded: bytes) -> bytes:
@@ -77,11 +77,13 @@ def unpad(padded: bytes) -> bytes:
     Raises:
         Invalid: check CONTENT: not what ``pad`` makes.
     """
-    size = int.from_bytes(padded[:4], "big")
-    content = padded[4 : 4 + size]
-    if len(content) != size or pad(content) != padded:
+    end = 4 + int.from_bytes(padded[:4], "big")
+    size = len(padded)
+    if end > size or size not in _CLASSES or bisect_left(_CLASSES, end) != bisect_left(_CLASSES, size):
         raise Invalid(Check.CONTENT, "a block's padding is not in canonical form")
-    return content
+    if padded.count(0, end) != size - end:
+        raise Invalid(Check.CONTENT, "a block's padding is not in canonical form")
+    return padded[4:end]
 
 
 def encrypt(seed: Seed, label: bytes, content: bytes) -> bytes:
@@ -90,30 +92,37 @@ def encrypt(seed: Seed, label: bytes, content: bytes) -> bytes:
     return commitment + AESGCM(key).encrypt(NONCE, pad(content), label)
 
 
-def decrypt(seed: Seed, label: bytes, body: bytes) -> bytes:
-    """The content of a block.
+def committed_key(seed: Seed, label: bytes, body: bytes) -> bytes:
+    """The key of this body, once it is shown that seed and label belong to it.
 
     Raises:
-        Invalid: COMMITMENT, BLOCK_OPEN or CONTENT.
+        Invalid: check COMMITMENT.
     """
     key, commitment = seed.expand(NO_SHARE, (_KEY + label, _COMMITMENT + label))
     if not compare_digest(commitment, body[:32]):
         raise Invalid(Check.COMMITMENT, "a block is not what its seed commits to")
+    return key
+
+
+def decrypt_with(key: bytes, label: bytes, body: bytes) -> bytes:
+    """The content of a block whose key ``committed_key`` gave.
+
+    Raises:
+        Invalid: BLOCK_OPEN or CONTENT.
+    """
     try:
         return unpad(AESGCM(key).decrypt(NONCE, body[32:], label))
     except InvalidTag:
         raise Invalid(Check.BLOCK_OPEN, "a block does not decrypt") from None
 
 
-def check_commitment(seed: Seed, label: bytes, body: bytes) -> None:
-    """That this seed and label belong to this body, without decrypting.
+def decrypt(seed: Seed, label: bytes, body: bytes) -> bytes:
+    """The content of a block.
 
     Raises:
-        Invalid: check COMMITMENT.
+        Invalid: COMMITMENT, BLOCK_OPEN or CONTENT.
     """
-    (commitment,) = seed.expand(NO_SHARE, (_COMMITMENT + label,))
-    if not compare_digest(commitment, body[:32]):
-        raise Invalid(Check.COMMITMENT, "a block is not what its seed commits to")
+    return decrypt_with(committed_key(seed, label, body), label, body)
 
 
 def chunk_root(seed: Seed, label: bytes) -> bytes:

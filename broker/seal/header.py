@@ -51,7 +51,7 @@ class Header(NamedTuple):
 
     def encode(self) -> bytes:
         """The header bytes."""
-        return _CODEC.encode(self._asdict())
+        return _CODEC.encode(self)
 
 
 def header_hash(header: bytes) -> bytes:
@@ -65,8 +65,8 @@ def decode_header(data: bytes, at: int = 0) -> tuple[Header, int]:
     Raises:
         Invalid: checks SIZE, WIRE, CANONICAL, SUITE.
     """
-    record, end = _CODEC.decode_from(data, at)
-    header = Header(*record.values())
+    values, end = _CODEC.decode_from(data, at)
+    header = Header(*values)
     if (
         end - at > limits.HEADER_BYTES
         or len(header.references) > limits.REFERENCES

@@ -40,7 +40,7 @@ class Notice(NamedTuple):
     signature: bytes = b""
 
     def _bytes(self) -> bytes:
-        return _CODEC.encode(self._asdict())
+        return _CODEC.encode(self)
 
     def signed(self, sign: Callable[[bytes], bytes]) -> bytes:
         """The notice on the stream, signed."""
@@ -56,10 +56,10 @@ def decode_notice(data: bytes, *, ground: Ground) -> Notice:
     """
     if schema_id(data) != NOTICE_ID:
         raise Invalid(Check.WIRE, "not a notice")
-    record, end = _CODEC.decode_from(data, 5)
+    values, end = _CODEC.decode_from(data, 5)
     if end != len(data):
         raise Invalid(Check.WIRE, "bytes are left over")
-    notice = Notice(*record.values())
+    notice = Notice(*values)
     public = ground.broker_key(notice.broker, notice.key_id, notice.at)
     verify(public, notice.signature, _TAG + notice._replace(signature=b"")._bytes())
     return notice

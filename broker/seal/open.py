@@ -14,7 +14,7 @@ from broker.checks import Check
 from broker.errors import Invalid, KeyUnavailable
 from broker.names import AgencyId, Compartment
 from broker.seal.acceptance import Acceptance, decode_acceptance
-from broker.seal.block import Label, RawSeed, Seed, check_commitment, decrypt
+from broker.seal.block import Label, RawSeed, Seed, committed_key, decrypt, decrypt_with
 from broker.seal.check import Verified, check_acceptance, check_header, check_signature
 from broker.seal.credentials import Credentials, decode_credentials
 from broker.seal.envelope import Slice, decode_slice, encode_slice
@@ -62,6 +62,8 @@ class Received(NamedTuple):
     content: SlotContent
     row: Row
     credentials: Credentials
+    keys: tuple[bytes, ...]
+    """The key of each entry of the row; its commitment holds."""
 
     def seed(self, label: Label) -> RawSeed:
         """The seed of a block that this reader was given.
@@ -69,10 +71,7 @@ class Received(NamedTuple):
         Raises:
             KeyUnavailable: it was not.
         """
-        for entry, seed in zip(self.row.entries, self.content.seeds, strict=True):
-            if entry.label == label:
-                return seed
-        raise KeyUnavailable("this agency was given no key to that block")
+        return self.content.seeds[self._place(label)]
 
     def part(self, label: Label) -> int:
         """The part that holds a block that this reader was given.
@@ -80,14 +79,24 @@ class Received(NamedTuple):
         Raises:
             KeyUnavailable: it was not given.
         """
-        for entry in self.row.entries:
-            if entry.label == label:
-                return entry.part
-        raise KeyUnavailable("this agency was given no key to that block")
+        return self.row.entries[self._place(label)].part
 
     def open(self, label: Label) -> bytes:
-        """The content of a block that this reader was given."""
-        return open_block(self.slice, self.part(label), label, self.seed(label))
+        """The content of a block that this reader was given.
+
+        Raises:
+            KeyUnavailable: it was not given.
+            Invalid: BLOCK_OPEN or CONTENT.
+        """
+        place = self._place(label)
+        body = self.slice.parts[self.row.entries[place].part].body
+        return decrypt_with(self.keys[place], label.encode(self.slice.header_hash), body)
+
+    def _place(self, label: Label) -> int:
+        for place, entry in enumerate(self.row.entries):
+            if entry.label == label:
+                return place
+        raise KeyUnavailable("this agency was given no key to that block")
 
 
 def receive_slice(
@@ -109,10 +118,10 @@ def receive_slice(
     ground.check_prekey(recipient, slot.prekey_id, got.header.sealed_at)
     prk = secrets.get(got.header.agency, got.header.instance, slot)
     content, row = decode_content(open_slot(prk, got.header_hash, slot))
-    _check_row(got, slot, content, row)
+    keys = _check_row(got, slot, content, row)
     body = got.parts[1].body
     credentials = decode_credentials(decrypt(content.credentials_seed, CREDENTIALS_LABEL.encode(got.header_hash), body))
-    return Received(got, acceptance, slot_part, slot, content, row, credentials)
+    return Received(got, acceptance, slot_part, slot, content, row, credentials, keys)
 
 
 def _own_slot(got: Slice, recipient: AgencyId) -> tuple[int, SlotForm]:
@@ -128,14 +137,15 @@ def _own_slot(got: Slice, recipient: AgencyId) -> tuple[int, SlotForm]:
     return slots[0], slot
 
 
-def _check_row(got: Slice, slot: SlotForm, content: SlotContent, row: Row) -> None:
-    """Checks 23, 25 and 35: row, commitments, labels."""
+def _check_row(got: Slice, slot: SlotForm, content: SlotContent, row: Row) -> tuple[bytes, ...]:
+    """Checks 23, 25 and 35: row, commitments, labels. Gives the key of each entry."""
     if not compare_digest(row_digest(content.salt, content.row), slot.row_digest) or row.reader != slot.reader:
         raise Invalid(Check.ROW, "the row is not the one that the slot shows")
     if sorted(entry.part for entry in row.entries) != list(slot.parts):
         raise Invalid(Check.ROW, "the row lists other parts than the slot")
     if len({entry.label for entry in row.entries}) != len(row.entries):
         raise Invalid(Check.LABEL_TWICE, "two blocks have the same compartment and person")
+    keys = []
     for entry, seed in zip(row.entries, content.seeds, strict=True):
         part = got.parts[entry.part]
         ledger = entry.label == LEDGER_LABEL
@@ -143,7 +153,8 @@ def _check_row(got: Slice, slot: SlotForm, content: SlotContent, row: Row) -> No
             raise Invalid(Check.ROW, "the row names a part of another kind")
         if entry.label.serial and entry.label.compartment < Compartment.CREDENTIALS:
             raise Invalid(Check.ROW, "a compartment has a serial")
-        check_commitment(seed, entry.label.encode(got.header_hash), part.body)
+        keys.append(committed_key(seed, entry.label.encode(got.header_hash), part.body))
+    return tuple(keys)
 
 
 def open_block(got: Slice, part: int, label: Label, seed: Seed) -> bytes:

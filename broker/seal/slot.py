@@ -6,7 +6,6 @@ import struct
 from collections.abc import Sequence
 from hashlib import sha256
 from hmac import digest
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -18,14 +17,23 @@ from broker.checks import Check
 from broker.errors import Invalid
 from broker.names import AgencyId, Basis, Compartment, Digest, KeyId, PersonRef, Role
 from broker.seal.block import NONCE, Label, RawSeed, pad, unpad
-from broker.seal.wire import NO_DIGEST, NO_PERSON, Cursor, bytes16, bytes32, text
+from broker.seal.wire import NO_DIGEST, NO_PERSON, Cursor, bytes32, text
 
 SEALED_SECRET_BYTES: Final = 1_120 + 32 + 16
 _SECRET: Final = b"casebridge/1/slot-secret"
 _SLOT: Final = b"casebridge/1/slot"
 _ROW: Final = b"casebridge/1/row"
+_HELD: Final = struct.Struct(">B16s32s")
+"""A role of a row: role, person, mandate."""
 _ENTRY: Final = struct.Struct(">HBB16sBBB")
 """An entry of a row, up to its ground: part, compartment, serial, person, basis, role, length of the ground."""
+_FIXED: Final = struct.Struct(f">8sI{SEALED_SECRET_BYTES}s32sH")
+"""What follows the reader in a slot: prekey, day, sealed secret, digest of the row, number of parts."""
+_OPENING: Final = struct.Struct(">Q32s16sH")
+"""The front of a slot's content: counter, seed of the credentials, salt, length of the row."""
+_COMPARTMENTS: Final = {int(one): one for one in Compartment}
+_ROLES: Final = {int(one): one for one in Role}
+_BASES: Final = {int(one): one for one in Basis}
 
 
 class RowEntry(NamedTuple):
@@ -48,11 +56,12 @@ class Row(NamedTuple):
     def encode(self) -> bytes:
         """The row's bytes."""
         out = [text(self.reader), bytes((len(self.roles),))]
-        for role, person, mandate in ((held.role, held.person, held.mandate) for held in self.roles):
-            out += (bytes((role,)), person or NO_PERSON, mandate or NO_DIGEST)
+        out += [_HELD.pack(held.role, held.person or NO_PERSON, held.mandate or NO_DIGEST) for held in self.roles]
         out.append(len(self.entries).to_bytes(2, "big"))
-        for part, (compartment, serial, person), basis, role, ground in self.entries:
-            out += (_ENTRY.pack(part, compartment, serial, person or NO_PERSON, basis, role, len(ground)), ground)
+        out += [
+            _ENTRY.pack(part, compartment, serial, person or NO_PERSON, basis, role, len(ground)) + ground
+            for part, (compartment, serial, person), basis, role, ground in self.entries
+        ]
         return b"".join(out)
 
 
@@ -68,22 +77,30 @@ def decode_row(data: bytes) -> Row:
         Invalid: check ROW: not a row, or not in canonical form.
     """
     cursor = Cursor(data, Check.ROW)
+    reader = AgencyId(cursor.text())
     try:
-        reader = AgencyId(cursor.text())
         roles = tuple(
-            Held(Role(cursor.u8()), _person(cursor.take(16)), _digest(cursor.take(32))) for _ in range(cursor.u8())
+            [
+                Held(_ROLES[role], _person(person), _digest(mandate))
+                for role, person, mandate in _HELD.iter_unpack(cursor.take(_HELD.size * cursor.u8()))
+            ]
         )
-        entries = tuple(_entry(cursor) for _ in range(cursor.u16()))
-    except ValueError:
-        raise Invalid(Check.ROW, "a row names something unknown") from None
+        entries, cursor.at = _entries(data, cursor.u16(), cursor.at)
+    except (KeyError, struct.error):
+        raise Invalid(Check.ROW, "a row names something unknown or is cut short") from None
     cursor.end()
     return Row(reader, roles, entries)
 
 
-def _entry(cursor: Cursor) -> RowEntry:
-    part, compartment, serial, person, basis, role, size = _ENTRY.unpack(cursor.take(_ENTRY.size))
-    label = Label(Compartment(compartment), serial, _person(person))
-    return RowEntry(part, label, Basis(basis), Role(role), cursor.take(size))
+def _entries(data: bytes, count: int, at: int) -> tuple[tuple[RowEntry, ...], int]:
+    """The entries that start at this place, and the place behind them; the caller sees to it that it is not too far."""
+    entries = []
+    for _ in range(count):
+        part, compartment, serial, person, basis, role, size = _ENTRY.unpack_from(data, at)
+        at += _ENTRY.size + size
+        label = Label(_COMPARTMENTS[compartment], serial, _person(person))
+        entries.append(RowEntry(part, label, _BASES[basis], _ROLES[role], data[at - size : at]))
+    return tuple(entries), at
 
 
 def _person(value: bytes) -> PersonRef | None:
@@ -114,11 +131,8 @@ def slot_clear(
     return b"".join(
         (
             text(reader),
-            prekey_id,
-            day.to_bytes(4, "big"),
-            sealed_secret,
-            row_hash,
-            struct.pack(f">{len(parts) + 1}H", len(parts), *parts),
+            _FIXED.pack(prekey_id, day, sealed_secret, row_hash, len(parts)),
+            struct.pack(f">{len(parts)}H", *parts),
         )
     )
 
@@ -129,13 +143,18 @@ def read_slot(body: bytes) -> SlotForm:
     Raises:
         Invalid: check SLOT_FORM.
     """
-    cursor = Cursor(body, Check.SLOT_FORM)
-    reader, prekey_id, day = AgencyId(cursor.text()), KeyId(cursor.take(8)), cursor.u32()
-    secret, row_hash, count = cursor.take(SEALED_SECRET_BYTES), cursor.take(32), cursor.u16()
-    parts: tuple[int, ...] = struct.unpack(f">{count}H", cursor.take(2 * count))
-    if any(a >= b for a, b in pairwise(parts)):
+    try:
+        at = 1 + body[0]
+        reader = AgencyId(body[1:at].decode())
+        prekey_id, day, secret, row_hash, count = _FIXED.unpack_from(body, at)
+        at += _FIXED.size
+        parts: tuple[int, ...] = struct.unpack_from(f">{count}H", body, at)
+    except (IndexError, UnicodeDecodeError, struct.error):
+        raise Invalid(Check.SLOT_FORM, "a slot is cut short or names no reader") from None
+    if list(parts) != sorted(set(parts)):
         raise Invalid(Check.SLOT_FORM, "a slot's parts are not in ascending order")
-    return SlotForm(reader, prekey_id, day, secret, row_hash, parts, body[: cursor.at], body[cursor.at :])
+    at += 2 * count
+    return SlotForm(reader, KeyId(prekey_id), day, secret, row_hash, parts, body[:at], body[at:])
 
 
 class SlotContent(NamedTuple):
@@ -153,10 +172,8 @@ class SlotContent(NamedTuple):
         """The content's bytes."""
         return b"".join(
             (
-                self.counter.to_bytes(8, "big"),
-                self.credentials_seed,
-                self.salt,
-                bytes16(self.row),
+                _OPENING.pack(self.counter, self.credentials_seed, self.salt, len(self.row)),
+                self.row,
                 *self.seeds,
                 bytes((len(self.aliases),)),
                 *[person + text(alias) for person, alias in self.aliases],
@@ -173,15 +190,16 @@ def decode_content(data: bytes) -> tuple[SlotContent, Row]:
         Invalid: check SLOT_OPEN or ROW.
     """
     cursor = Cursor(data, Check.SLOT_OPEN)
-    counter, credentials, salt, raw = cursor.u64(), RawSeed(cursor.take(32)), cursor.take(16), cursor.bytes16()
+    counter, credentials, salt, size = _OPENING.unpack(cursor.take(_OPENING.size))
+    raw = cursor.take(size)
     row = decode_row(raw)
-    seeds = tuple(RawSeed(seed) for seed in cursor.hashes(len(row.entries)))
+    seeds = tuple(map(RawSeed, cursor.hashes(len(row.entries))))
     aliases = tuple((PersonRef(cursor.take(16)), cursor.text()) for _ in range(cursor.u8()))
     roster = tuple(cursor.bytes32() for _ in range(cursor.u16()))
     cursor.end()
     if len(roster) > limits.LIST_ITEMS:
         raise Invalid(Check.SIZE, "a slot carries more mandates than it may")
-    return SlotContent(counter, credentials, salt, raw, seeds, aliases, roster), row
+    return SlotContent(counter, RawSeed(credentials), salt, raw, seeds, aliases, roster), row
 
 
 def secret_info(publisher: AgencyId, instance: bytes, day: int, reader: AgencyId, prekey_id: KeyId) -> bytes:

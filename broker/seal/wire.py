@@ -16,6 +16,7 @@ NO_PERSON: Final = bytes(16)
 NO_DIGEST: Final = bytes(32)
 
 
+@lru_cache(4_096)
 def text(value: str) -> bytes:
     """``text``: u8 length and UTF-8."""
     data = value.encode()
