@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import struct
+from typing import Final, NamedTuple
 
 from broker.checks import Check
 from broker.names import AgencyId, Digest, Millis
 from broker.seal.parts import Signed, read_signed
 from broker.seal.wire import Cursor, text
+
+_STATEMENT: Final = struct.Struct(">16sIQQ32s32s")
 
 
 class Statement(NamedTuple):
@@ -22,16 +25,7 @@ class Statement(NamedTuple):
 
     def encode(self) -> bytes:
         """The statement's bytes."""
-        return b"".join(
-            (
-                self.topic_id,
-                self.partition.to_bytes(4, "big"),
-                self.offset.to_bytes(8, "big"),
-                self.appended_at.to_bytes(8, "big"),
-                self.bundle,
-                self.root,
-            )
-        )
+        return _STATEMENT.pack(*self)
 
 
 class Acceptance(NamedTuple):
@@ -53,8 +47,7 @@ def decode_acceptance(data: bytes) -> Acceptance:
         Invalid: check ACCEPTANCE.
     """
     cursor = Cursor(data, Check.ACCEPTANCE)
-    topic_id, partition, offset, appended_at = cursor.take(16), cursor.u32(), cursor.u64(), Millis(cursor.u64())
-    statement = Statement(topic_id, partition, offset, appended_at, Digest(cursor.take(32)), Digest(cursor.take(32)))
+    statement = Statement(*_STATEMENT.unpack(cursor.take(_STATEMENT.size)))
     acceptance = Acceptance(statement, AgencyId(cursor.text()), read_signed(cursor))
     cursor.end()
     return acceptance

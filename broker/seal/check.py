@@ -19,6 +19,9 @@ from broker.seal.parts import PartKind, Signed, acceptance_message, batch_messag
 from broker.seal.slot import SlotForm, read_slot
 
 _KEPT: Final = 1_024
+_PADDING, _CREDENTIALS, _SLOT, _BLOCK, _LEDGER = map(
+    int, (PartKind.PADDING, PartKind.CREDENTIALS, PartKind.SLOT, PartKind.BLOCK, PartKind.LEDGER)
+)
 
 
 class Verified:
@@ -106,38 +109,33 @@ def check_envelope(
     header = envelope.header
     check_header(header, ground=ground, accepted_at=accepted_at)
     check_signature(header, envelope.signed, envelope.root, ground=ground, accepted_at=accepted_at, verified=verified)
-    kinds = [part.kind for part in envelope.parts]
-    if kinds.count(PartKind.CREDENTIALS) != 1 or kinds.count(PartKind.LEDGER) != 1:
+    of_kind: dict[int, list[int]] = {_CREDENTIALS: [], _LEDGER: [], _BLOCK: [], _SLOT: [], _PADDING: []}
+    for index, (kind, _) in enumerate(envelope.parts, 1):
+        of_kind[kind].append(index)
+    if len(of_kind[_CREDENTIALS]) != 1 or len(of_kind[_LEDGER]) != 1:
         raise Invalid(Check.PARTS, "an envelope has exactly one credentials part and one ledger")
-    ledger = kinds.index(PartKind.LEDGER) + 1
     slots: dict[AgencyId, tuple[int, SlotForm]] = {}
-    for index, kind in enumerate(kinds, 1):
-        if kind == PartKind.SLOT:
-            slot = read_slot(envelope.parts[index - 1].body)
-            if slot.reader in slots:
-                raise Invalid(Check.PARTS, "a reader has more than one slot")
-            slots[slot.reader] = (index, slot)
+    for index in of_kind[_SLOT]:
+        slot = read_slot(envelope.parts[index - 1].body)
+        if slot.reader in slots:
+            raise Invalid(Check.PARTS, "a reader has more than one slot")
+        slots[slot.reader] = (index, slot)
     holders = ground.auditors(accepted_at) | {header.agency}
     if not holders <= slots.keys():
         raise Invalid(Check.PARTS, "the author or an auditor has no slot")
     if len(slots) > limits.READERS:
         raise Invalid(Check.SIZE, "the envelope has more readers than it may")
-    for _, slot in slots.values():
-        _check_slot(slot, header, kinds, ledger if slot.reader in holders else 0, ground)
-    return slots
-
-
-def _check_slot(slot: SlotForm, header: Header, kinds: list[int], ledger: int, ground: Ground) -> None:
-    """Checks 12 and 13 of one slot; ``ledger`` is the number of that part for those who must have it, else 0."""
-    count = len(kinds)
-    for part in slot.parts:
-        if not 1 < part <= count or (kinds[part - 1] != PartKind.BLOCK and part != ledger):
+    blocks, ledger, day = frozenset(of_kind[_BLOCK]), of_kind[_LEDGER][0], day_of(header.sealed_at)
+    for reader, (_, slot) in slots.items():
+        listed = frozenset(slot.parts)
+        if not listed <= blocks and not (reader in holders and listed - blocks == {ledger}):
             raise Invalid(Check.SLOT_FORM, "a slot names a part that its reader cannot have")
-    if ledger and ledger not in slot.parts:
-        raise Invalid(Check.SLOT_FORM, "the slot of the author or an auditor lacks the ledger")
-    if slot.day != day_of(header.sealed_at):
-        raise Invalid(Check.PREKEY, "a slot secret is not of the day of sealing")
-    ground.check_prekey(slot.reader, slot.prekey_id, header.sealed_at)
+        if reader in holders and ledger not in listed:
+            raise Invalid(Check.SLOT_FORM, "the slot of the author or an auditor lacks the ledger")
+        if slot.day != day:
+            raise Invalid(Check.PREKEY, "a slot secret is not of the day of sealing")
+        ground.check_prekey(reader, slot.prekey_id, header.sealed_at)
+    return slots
 
 
 def check_hints(key: bytes, headers: tuple[tuple[str, bytes], ...], header: Header) -> None:

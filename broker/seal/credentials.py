@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Final, NamedTuple
 
 from broker import limits
@@ -14,6 +15,10 @@ from broker.seal.wire import NO_DIGEST, Cursor, bytes32
 NO_SALT: Final = bytes(16)
 EXPIRED: Final = 1
 MOVEMENT_ENDED: Final = 2
+_CLAIM: Final = struct.Struct(">16sB32sB")
+"""Person, role, mandate, phase before."""
+_ROLES: Final = {int(one): one for one in Role}
+_PHASES: Final = {int(one): one for one in Phase}
 
 
 class Credentials(NamedTuple):
@@ -30,7 +35,7 @@ class Credentials(NamedTuple):
             (
                 bytes((len(self.claims),)),
                 *[
-                    b"".join((claim.person, bytes((claim.role,)), claim.mandate or NO_DIGEST, bytes((claim.phase,))))
+                    _CLAIM.pack(claim.person, claim.role, claim.mandate or NO_DIGEST, claim.phase)
                     for claim in self.claims
                 ],
                 self.case_salt or NO_SALT,
@@ -49,8 +54,13 @@ def decode_credentials(data: bytes) -> Credentials:
     """
     cursor = Cursor(data, Check.CREDENTIALS)
     try:
-        claims = tuple(_claim(cursor) for _ in range(cursor.u8()))
-    except ValueError:
+        claims = tuple(
+            [
+                Claim(PersonRef(person), _ROLES[role], _digest(mandate), _PHASES[phase])
+                for person, role, mandate, phase in _CLAIM.iter_unpack(cursor.take(_CLAIM.size * cursor.u8()))
+            ]
+        )
+    except KeyError:
         raise Invalid(Check.CREDENTIALS, "the credentials name an unknown role or phase") from None
     salt, flags = cursor.take(16), cursor.u8()
     chain = tuple(cursor.bytes32() for _ in range(cursor.u16()))
@@ -62,6 +72,5 @@ def decode_credentials(data: bytes) -> Credentials:
     return Credentials(claims, None if salt == NO_SALT else salt, flags, chain)
 
 
-def _claim(cursor: Cursor) -> Claim:
-    person, role, mandate = PersonRef(cursor.take(16)), Role(cursor.u8()), cursor.take(32)
-    return Claim(person, role, None if mandate == NO_DIGEST else Digest(mandate), Phase(cursor.u8()))
+def _digest(value: bytes) -> Digest | None:
+    return None if value == NO_DIGEST else Digest(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from broker import limits, merkle
@@ -11,13 +12,14 @@ from broker.checks import Check
 from broker.errors import Invalid
 from broker.names import Digest
 from broker.seal.header import Header, decode_header, header_hash
-from broker.seal.parts import LEAF_CLASSES, Part, PartKind, Signed, leaf, read_signed, root
+from broker.seal.parts import LEAF_CLASSES, LEAF_PREFIX, Part, PartKind, Signed, leaf, read_signed, root
 from broker.seal.wire import ENVELOPE_ID, SLICE_ID, Cursor, bytes16, outer, schema_id, sealed_part
 
 _ENVELOPE_KINDS: Final = frozenset(
     (PartKind.PADDING, PartKind.CREDENTIALS, PartKind.SLOT, PartKind.BLOCK, PartKind.LEDGER)
 )
 _SLICE_KINDS: Final = frozenset((PartKind.CREDENTIALS, PartKind.SLOT, PartKind.BLOCK, PartKind.LEDGER, PartKind.HASH))
+_HEADER: Final = int(PartKind.HEADER)
 _PART: Final = struct.Struct(">BI")
 _SLICE_PART: Final = struct.Struct(">HBI")
 _COUNTS: Final = struct.Struct(">HH")
@@ -52,8 +54,9 @@ class Slice(NamedTuple):
 
 def leaves(header_bytes: bytes, parts: Sequence[Part]) -> list[bytes]:
     """The leaf hashes of an envelope."""
-    hashes = [leaf(PartKind.HEADER, 0, header_bytes)]
-    hashes += [leaf(kind, i, body) for i, (kind, body) in enumerate(parts, 1)]
+    prefix = LEAF_PREFIX
+    hashes = [leaf(_HEADER, 0, header_bytes)]
+    hashes += [sha256(prefix[kind][i] + body).digest() for i, (kind, body) in enumerate(parts, 1)]
     return hashes
 
 
@@ -161,10 +164,10 @@ def decode_slice(data: bytes) -> Slice:
     parts: dict[int, Part] = {}
     last = 0
     for _ in range(cursor.u16()):
-        index, kind, body = cursor.u16(), cursor.u8(), cursor.bytes32()
-        if index <= last or kind not in _SLICE_KINDS or len(body) > limits.PART_BYTES:
+        index, kind, length = _SLICE_PART.unpack(cursor.take(_SLICE_PART.size))
+        if index <= last or kind not in _SLICE_KINDS or length > limits.PART_BYTES:
             raise Invalid(Check.CANONICAL, "a slice's parts are not in order")
-        parts[index], last = Part(kind, body), index
+        parts[index], last = Part(kind, cursor.take(length)), index
     proof, acceptance = cursor.hashes(cursor.u16()), cursor.bytes16()
     cursor.end()
     header_bytes = data[5:end]

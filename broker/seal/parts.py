@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import struct
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -16,6 +17,8 @@ from broker.seal.header import SUITE
 from broker.seal.wire import Cursor, text
 
 LEAF_CLASSES: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_SIGNED: Final = struct.Struct(">8sIIB")
+"""What stands before the path: key, size of the batch, place in it, length of the path."""
 _ROOT: Final = b"casebridge/1/root"
 _BATCH: Final = b"casebridge/1/batch"
 _ACCEPTANCE: Final = b"casebridge/1/acceptance"
@@ -41,12 +44,13 @@ class Part(NamedTuple):
     body: bytes
 
 
-_LEAF_PREFIX: Final = [[bytes((0, kind)) + i.to_bytes(2, "big") for i in range(limits.PARTS)] for kind in range(6)]
+LEAF_PREFIX: Final = [[bytes((0, kind)) + i.to_bytes(2, "big") for i in range(limits.PARTS)] for kind in range(6)]
+"""What a leaf hash says before the body: by kind and index."""
 
 
 def leaf(kind: int, index: int, body: bytes) -> bytes:
     """The leaf hash of part ``index``."""
-    return sha256(_LEAF_PREFIX[kind][index] + body).digest()
+    return sha256(LEAF_PREFIX[kind][index] + body).digest()
 
 
 def leaf_class(count: int) -> int:
@@ -77,16 +81,7 @@ class Signed(NamedTuple):
 
     def encode(self) -> bytes:
         """``key_id || u32 size || u32 index || u8 n || path || signature``."""
-        return b"".join(
-            (
-                self.key_id,
-                self.batch.to_bytes(4, "big"),
-                self.place.to_bytes(4, "big"),
-                bytes((len(self.path),)),
-                *self.path,
-                self.signature,
-            )
-        )
+        return b"".join((_SIGNED.pack(self.key_id, self.batch, self.place, len(self.path)), *self.path, self.signature))
 
     def root_over(self, member: bytes) -> bytes:
         """The batch root, from this member's bytes.
@@ -106,10 +101,10 @@ def read_signed(cursor: Cursor) -> Signed:
     Raises:
         Invalid: the cursor's check, or SIZE.
     """
-    key_id, size, index = KeyId(cursor.take(8)), cursor.u32(), cursor.u32()
+    key_id, size, index, steps = _SIGNED.unpack(cursor.take(_SIGNED.size))
     if not 1 <= size <= limits.BATCH:
         raise Invalid(Check.SIZE, "the batch is larger than it may be")
-    return Signed(key_id, size, index, cursor.hashes(cursor.u8()), cursor.take(64))
+    return Signed(key_id, size, index, cursor.hashes(steps), cursor.take(64))
 
 
 def _message(tag: bytes, signer: AgencyId, key_id: KeyId, size: int, batch_root: bytes) -> bytes:

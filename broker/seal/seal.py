@@ -6,9 +6,10 @@ reads what: a ``Draft`` says it, part by part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from broker import limits, merkle
 from broker.authority.model import Held
@@ -21,15 +22,14 @@ from broker.seal.envelope import encode_envelope, leaves
 from broker.seal.header import Header, header_hash
 from broker.seal.parts import Part, PartKind, batch_message, leaf_class, root, sign_batch
 from broker.seal.secrets import ReaderPrekey, SealingSecrets
-from broker.seal.slot import Row, RowEntry, SlotContent, row_digest, seal_slot, slot_clear
+from broker.seal.slot import SlotContent, encode_entry, encode_row, row_digest, seal_slot, slot_clear
 from broker.seal.wire import bytes16
 
 CREDENTIALS_LABEL: Final = Label(Compartment.CREDENTIALS, 0, None)
 LEDGER_LABEL: Final = Label(Compartment.LEDGER, 0, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Keyed:
+class Keyed(NamedTuple):
     """One block that a reader gets: its label, and on what ground."""
 
     label: Label
@@ -73,6 +73,19 @@ class Sealed:
     root: Digest
 
 
+class Placed(NamedTuple):
+    """The part in which a block stands, and its seed."""
+
+    part: int
+    seed: RawSeed
+
+
+Entry = tuple[int, RawSeed, bytes]
+"""Of a row: part, seed, bytes."""
+_LEDGER: Final = Keyed(LEDGER_LABEL, Basis.PARTY, Role.AU)
+_PADDING: Final = Part(PartKind.PADDING, b"")
+
+
 def seal(draft: Draft, *, secrets: SealingSecrets, random: Random) -> Sealed:
     """Seals one event.
 
@@ -84,31 +97,30 @@ def seal(draft: Draft, *, secrets: SealingSecrets, random: Random) -> Sealed:
         raise InputError("too many readers or blocks for one event; send it in parts", field="to")
     header_bytes = draft.header.encode()
     bound = header_hash(header_bytes)
-    movable = len(draft.blocks) + len(draft.readers) + 1
-    size = leaf_class(movable + 2)
-    place = _places(size, random)
-    seeds = {label: RawSeed(random.bytes(32)) for label in draft.blocks}
-    credentials_seed, ledger_seed = RawSeed(random.bytes(32)), RawSeed(random.bytes(32))
-    part_of = {label: place[i] for i, label in enumerate(draft.blocks)}
-    ledger_part = place[len(draft.blocks)]
-    parts = [Part(PartKind.PADDING, b"")] * (size - 1)
+    size = leaf_class(len(draft.blocks) + len(draft.readers) + 3)
+    places = iter(_places(size, random))
+    given = {label: Placed(next(places), RawSeed(random.bytes(32))) for label in (*draft.blocks, LEDGER_LABEL)}
+    credentials_seed = RawSeed(random.bytes(32))
+    parts = [_PADDING] * (size - 1)
     parts[0] = Part(PartKind.CREDENTIALS, encrypt(credentials_seed, CREDENTIALS_LABEL.encode(bound), draft.credentials))
     for label, content in draft.blocks.items():
-        parts[part_of[label] - 1] = Part(PartKind.BLOCK, encrypt(seeds[label], label.encode(bound), content))
+        part, seed = given[label]
+        parts[part - 1] = Part(PartKind.BLOCK, encrypt(seed, label.encode(bound), content))
     rows = [len(draft.readers).to_bytes(2, "big")]
     day = day_of(draft.header.sealed_at)
-    for i, reader in enumerate(draft.readers, len(draft.blocks) + 1):
-        row, reader_seeds, listed = _row(reader, part_of, seeds, ledger_part, ledger_seed)
-        salt = random.bytes(16)
+    entries: dict[Keyed, Entry] = {}
+    for reader in draft.readers:
+        listed, seeds, packed = _entries(reader, given, entries)
+        row, salt = encode_row(reader.reader, reader.roles, packed), random.bytes(16)
         rows += (salt, bytes16(row))
         prk, sealed_secret = secrets.get(reader.reader, reader.prekey, day)
-        clear = slot_clear(reader.reader, reader.prekey.id, day, sealed_secret, row_digest(salt, row), listed)
-        content = SlotContent(
-            reader.counter, credentials_seed, salt, row, reader_seeds, reader.aliases, reader.roster
-        ).encode()
-        parts[place[i] - 1] = Part(PartKind.SLOT, seal_slot(prk, bound, reader.reader, clear, content))
-    parts[ledger_part - 1] = Part(PartKind.LEDGER, encrypt(ledger_seed, LEDGER_LABEL.encode(bound), b"".join(rows)))
-    for index in place[movable:]:
+        clear = slot_clear(reader.reader, reader.prekey.id, day, sealed_secret, row_digest(salt, row), sorted(listed))
+        told = SlotContent(reader.counter, credentials_seed, salt, row, seeds, reader.aliases, reader.roster)
+        body = seal_slot(prk, bound, reader.reader, clear, told.encode())
+        parts[next(places) - 1] = Part(PartKind.SLOT, body)
+    part, seed = given[LEDGER_LABEL]
+    parts[part - 1] = Part(PartKind.LEDGER, encrypt(seed, LEDGER_LABEL.encode(bound), b"".join(rows)))
+    for index in places:
         parts[index - 1] = Part(PartKind.PADDING, random.bytes(32))
     tree = merkle.levels(leaves(header_bytes, parts))
     return Sealed(draft.header, header_bytes, parts, tree, root(size, tree[-1][0]))
@@ -116,28 +128,20 @@ def seal(draft: Draft, *, secrets: SealingSecrets, random: Random) -> Sealed:
 
 def _places(size: int, random: Random) -> list[int]:
     """The positions 2 to size - 1 in random order."""
-    drawn = random.bytes(8 * (size - 2))
-    order = sorted((drawn[i * 8 : i * 8 + 8], i + 2) for i in range(size - 2))
-    return [index for _, index in order]
+    drawn = struct.unpack(f">{size - 2}Q", random.bytes(8 * (size - 2)))
+    return sorted(range(2, size), key=lambda index: drawn[index - 2])
 
 
-def _row(
-    reader: SlotDraft,
-    part_of: Mapping[Label, int],
-    seeds: Mapping[Label, RawSeed],
-    ledger_part: int,
-    ledger_seed: RawSeed,
-) -> tuple[bytes, tuple[RawSeed, ...], list[int]]:
-    """A reader's row, the seeds of its entries, and the parts that its slot lists."""
-    entries = [
-        RowEntry(part_of[keyed.label], keyed.label, keyed.basis, keyed.role, keyed.ground) for keyed in reader.keyed
-    ]
-    reader_seeds = [seeds[keyed.label] for keyed in reader.keyed]
-    if reader.ledger:
-        entries.append(RowEntry(ledger_part, LEDGER_LABEL, Basis.PARTY, Role.AU, b""))
-        reader_seeds.append(ledger_seed)
-    row = Row(reader.reader, reader.roles, tuple(entries)).encode()
-    return row, tuple(reader_seeds), sorted(entry.part for entry in entries)
+def _entries(reader: SlotDraft, given: Mapping[Label, Placed], made: dict[Keyed, Entry]) -> Iterable[Any]:
+    """Parts, seeds and encoded entries of a reader's row; ``made`` has those that another reader's row has too."""
+    found = []
+    for keyed in (*reader.keyed, _LEDGER) if reader.ledger else reader.keyed:
+        entry = made.get(keyed)
+        if entry is None:
+            part, seed = given[keyed.label]
+            entry = made[keyed] = (part, seed, encode_entry(part, *keyed))
+        found.append(entry)
+    return zip(*found, strict=True) if found else ((), (), ())
 
 
 def sign(waiting: Sequence[Sealed], *, agency: AgencyId, key: SigningKey) -> list[bytes]:

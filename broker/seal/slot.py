@@ -55,14 +55,19 @@ class Row(NamedTuple):
 
     def encode(self) -> bytes:
         """The row's bytes."""
-        out = [text(self.reader), bytes((len(self.roles),))]
-        out += [_HELD.pack(held.role, held.person or NO_PERSON, held.mandate or NO_DIGEST) for held in self.roles]
-        out.append(len(self.entries).to_bytes(2, "big"))
-        out += [
-            _ENTRY.pack(part, compartment, serial, person or NO_PERSON, basis, role, len(ground)) + ground
-            for part, (compartment, serial, person), basis, role, ground in self.entries
-        ]
-        return b"".join(out)
+        return encode_row(self.reader, self.roles, [encode_entry(*entry) for entry in self.entries])
+
+
+def encode_entry(part: int, label: Label, basis: Basis, role: Role, ground: bytes) -> bytes:
+    """One entry of a row."""
+    compartment, serial, person = label
+    return _ENTRY.pack(part, compartment, serial, person or NO_PERSON, basis, role, len(ground)) + ground
+
+
+def encode_row(reader: AgencyId, roles: Sequence[Held], entries: Sequence[bytes]) -> bytes:
+    """A row from entries that ``encode_entry`` made: the rows of one envelope share most of them."""
+    held = [_HELD.pack(held.role, held.person or NO_PERSON, held.mandate or NO_DIGEST) for held in roles]
+    return b"".join((text(reader), bytes((len(held),)), *held, len(entries).to_bytes(2, "big"), *entries))
 
 
 def row_digest(salt: bytes, row: bytes) -> bytes:
@@ -120,8 +125,18 @@ class SlotForm(NamedTuple):
     sealed_secret: bytes
     row_digest: bytes
     parts: tuple[int, ...]
-    clear: bytes
-    ciphertext: bytes
+    body: bytes
+    end: int
+
+    @property
+    def clear(self) -> bytes:
+        """All that stands before the ciphertext."""
+        return self.body[: self.end]
+
+    @property
+    def ciphertext(self) -> bytes:
+        """The sealed content."""
+        return self.body[self.end :]
 
 
 def slot_clear(
@@ -151,10 +166,9 @@ def read_slot(body: bytes) -> SlotForm:
         parts: tuple[int, ...] = struct.unpack_from(f">{count}H", body, at)
     except (IndexError, UnicodeDecodeError, struct.error):
         raise Invalid(Check.SLOT_FORM, "a slot is cut short or names no reader") from None
-    if list(parts) != sorted(set(parts)):
+    if count > 1 and list(parts) != sorted(set(parts)):
         raise Invalid(Check.SLOT_FORM, "a slot's parts are not in ascending order")
-    at += 2 * count
-    return SlotForm(reader, KeyId(prekey_id), day, secret, row_hash, parts, body[:at], body[at:])
+    return SlotForm(reader, KeyId(prekey_id), day, secret, row_hash, parts, body, at + 2 * count)
 
 
 class SlotContent(NamedTuple):

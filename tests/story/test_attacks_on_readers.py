@@ -104,7 +104,7 @@ def _other_rule(made: World, draft: Draft) -> Draft:
         lambda slot: replace(
             slot,
             keyed=tuple(
-                replace(one, ground=b"missing.alert.case.read") if one.basis is Basis.ROLE else one
+                one._replace(ground=b"missing.alert.case.read") if one.basis is Basis.ROLE else one
                 for one in slot.keyed
             ),
         ),
@@ -126,7 +126,7 @@ def _stranger_blocks(made: World, draft: Draft) -> Draft:
     readers = [
         replace(
             slot,
-            keyed=tuple(replace(one, label=moved) if one.label == label else one for one in slot.keyed),
+            keyed=tuple(one._replace(label=moved) if one.label == label else one for one in slot.keyed),
         )
         for slot in draft.readers
     ]
