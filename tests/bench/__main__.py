@@ -75,15 +75,18 @@ def cli_start() -> list[float]:
 def measure() -> dict[str, list[float]]:
     """All figures: name to the rounds."""
     found: dict[str, list[float]] = {}
-    serialize, deserialize = theirs.csfle()
+    serialize, deserialize = theirs.csfle_event()
+    serialize_flat, deserialize_flat = theirs.csfle_flat()
     seal_floor, open_floor = theirs.floor()
     one, six = Bench(1), Bench(6)
     envelopes = six.seal()
     slices = [cut[six.last] for cut in six.dispatch(envelopes)]
     found["csfle serialize"] = timed(many(serialize, 200), each=200)
+    found["csfle serialize, flat strings"] = timed(many(serialize_flat, 200), each=200)
     found["seal, 1 reader"] = timed(one.seal, each=64)
     found["seal, 6 readers"] = timed(six.seal, each=64)
     found["csfle deserialize"] = timed(many(deserialize, 200), each=200)
+    found["csfle deserialize, flat strings"] = timed(many(deserialize_flat, 200), each=200)
     found["open with all checks"] = timed(lambda: six.open(slices), each=64)
     found["dispatch, 6 readers"] = timed(lambda: six.dispatch(envelopes), each=64)
     found["jwe, 6 readers"] = timed(many(theirs.jwe_for(6), 5), each=5, rounds=7)
@@ -113,6 +116,8 @@ def summary(found: dict[str, list[float]]) -> dict[str, float]:
         "seal_vs_csfle_6": median["csfle serialize"] / median["seal, 6 readers"],
         "seal_vs_jwe_6": median["jwe, 6 readers"] / median["seal, 6 readers"],
         "open_vs_csfle": median["csfle deserialize"] / median["open with all checks"],
+        "seal_vs_csfle_flat_1": median["csfle serialize, flat strings"] / median["seal, 1 reader"],
+        "open_vs_csfle_flat": median["csfle deserialize, flat strings"] / median["open with all checks"],
         "seal_vs_floor": median["seal, 6 readers"] / median["floor seal"],
         "open_vs_floor": median["open with all checks"] / median["floor open"],
         "seal_us_1": median["seal, 1 reader"],

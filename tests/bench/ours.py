@@ -33,6 +33,7 @@ CONTENT: Final[Mapping[Compartment, Mapping[str, object]]] = {
     Compartment.SPOTTING: {
         "spot.ageBand": "_12_14",
         "spot.sex": "F",
+        "spot.heightCm": {"from": 138, "to": 142},
         "spot.clothing": [{"lang": "en-IN", "text": "green salwar, white scarf", "machine": False}],
         "spot.marks": [{"lang": "en-IN", "text": "scar over the left eye", "machine": False}],
     },
