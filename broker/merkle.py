@@ -83,6 +83,8 @@ def root_from_proof(size: int, known: Mapping[int, bytes], proof: Sequence[bytes
     order = sorted(known)
     if not order or size < 1 or order[0] < 0 or order[-1] >= size:
         raise ValueError("proof is for other positions than those given")
+    if len(order) == 1:
+        return _root_from_path(size, order[0], known[order[0]], proof)
     values = [known[index] for index in order]
     given = iter(proof)
     digest = sha256
@@ -109,6 +111,25 @@ def root_from_proof(size: int, known: Mapping[int, bytes], proof: Sequence[bytes
     if next(given, None) is not None:
         raise ValueError("proof is too long")
     return values[0]
+
+
+def _root_from_path(size: int, index: int, value: bytes, path: Sequence[bytes]) -> bytes:
+    """The same for one leaf."""
+    used = 0
+    try:
+        while size > 1:
+            if index & 1:
+                value = sha256(b"\x01" + path[used] + value).digest()
+                used += 1
+            elif index + 1 < size:
+                value = sha256(b"\x01" + value + path[used]).digest()
+                used += 1
+            index, size = index >> 1, (size + 1) >> 1
+    except IndexError:
+        raise ValueError("proof is too short") from None
+    if used != len(path):
+        raise ValueError("proof is too long")
+    return value
 
 
 def path_from_proof(size: int, known: Mapping[int, bytes], proof: Sequence[bytes], index: int) -> list[bytes]:

@@ -160,10 +160,10 @@ def decode_slice(data: bytes) -> Slice:
         raise Invalid(Check.WIRE, "not a slice")
     header, end = decode_header(data, 5)
     cursor = Cursor(sealed_part(data, end))
-    signed, size = read_signed(cursor), cursor.u16()
+    signed, (size, count) = read_signed(cursor), _COUNTS.unpack(cursor.take(_COUNTS.size))
     parts: dict[int, Part] = {}
     last = 0
-    for _ in range(cursor.u16()):
+    for _ in range(count):
         index, kind, length = _SLICE_PART.unpack(cursor.take(_SLICE_PART.size))
         if index <= last or kind not in _SLICE_KINDS or length > limits.PART_BYTES:
             raise Invalid(Check.CANONICAL, "a slice's parts are not in order")

@@ -148,12 +148,12 @@ def _check_row(got: Slice, slot: SlotForm, content: SlotContent, row: Row) -> tu
     keys = []
     for entry, seed in zip(row.entries, content.seeds, strict=True):
         part = got.parts[entry.part]
-        ledger = entry.label == LEDGER_LABEL
-        if part.kind != (PartKind.LEDGER if ledger else PartKind.BLOCK):
+        label = entry.label
+        if part.kind != (PartKind.LEDGER if label == LEDGER_LABEL else PartKind.BLOCK):
             raise Invalid(Check.ROW, "the row names a part of another kind")
-        if entry.label.serial and entry.label.compartment < Compartment.CREDENTIALS:
+        if label.serial and label.compartment < Compartment.CREDENTIALS:
             raise Invalid(Check.ROW, "a compartment has a serial")
-        keys.append(committed_key(seed, entry.label.encode(got.header_hash), part.body))
+        keys.append(committed_key(seed, label.encode(got.header_hash), part.body))
     return tuple(keys)
 
 
