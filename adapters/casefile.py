@@ -61,6 +61,10 @@ class CaseFile:
         """The slice of an event, if this agency has one."""
         return self._kept.get(event)
 
+    def all_kept(self) -> list[Kept]:
+        """Every slice of the case that is here, in the order of acceptance."""
+        return sorted(self._kept.values(), key=lambda one: one.acceptance.statement.offset)
+
     def given(self, digest: Digest) -> Given | None:
         """A mandate of this case that this agency was told of."""
         return self.state.given.get(digest)

@@ -220,7 +220,7 @@ def _check_row(received: Received, fact: Fact, known: Mapping[Digest, Given], ju
     grants = {grant.id: grant for grant in state.live_grants(reader.id, fact.accepted_at, fact.position)}
     for entry in received.row.entries:
         check_basis(
-            _entry(entry),
+            entry_of(entry),
             reader=reader,
             roles=received.row.roles,
             given=given,
@@ -261,7 +261,8 @@ def setting_of(view: View, fact: Fact, catalogue: Catalogue, table: Table, state
     )
 
 
-def _entry(entry: RowEntry) -> Entry:
+def entry_of(entry: RowEntry) -> Entry:
+    """An entry of a row as authority judges it."""
     label = entry.label
     if entry.basis is Basis.GRANT:
         return Entry((label.compartment, label.person), entry.basis, entry.role, grant=EventId(entry.ground))

@@ -157,16 +157,25 @@ def _check_role(
     accepted_at: Millis,
     table: Table,
 ) -> None:
-    compartment, person = entry.block
+    person = entry.block[1]
     mine = [held for held in roles if held.role is entry.role and (person is None or held.person in (None, person))]
     if not any(rules.proves(held, agency=reader, given=given, at=accepted_at, table=table) for held in mine):
         raise Invalid(Check.ROLE, "a block is given for a role that the reader does not hold", role=entry.role.label)
-    found = decisions(entry.block, mine, reader.kind, setting, decide)
+    check_rule(entry, mine, reader, setting, decide)
+
+
+def check_rule(entry: Entry, roles: Sequence[Held], reader: Agency, setting: Setting, decide: Decide) -> None:
+    """That policy gives a block to one of these roles, by the rule that its entry states.
+
+    Raises:
+        Invalid: check BASIS.
+    """
+    found = decisions(entry.block, roles, reader.kind, setting, decide)
     if not any(one.permit and not one.error and one.rule == entry.rule for _, one in found):
         raise Invalid(
             Check.BASIS,
             "policy does not permit a block to the role stated, by the rule stated",
-            compartment=compartment.label,
+            compartment=entry.block[0].label,
             role=entry.role.label,
             rule=entry.rule,
         )

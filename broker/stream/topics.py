@@ -88,7 +88,7 @@ class Rights:
 
 RIGHTS: Final = {
     # The broker writes records of its own steps beside those of the members (docs/spec/stream.md §2).
-    EVENTS: Rights(frozenset({Office.MEMBER}), frozenset({Office.BROKER, Office.NOTARY})),
+    EVENTS: Rights(frozenset({Office.MEMBER}), frozenset({Office.BROKER, Office.NOTARY, Office.AUDITOR})),
     RECORDS: Rights(frozenset({Office.MEMBER, Office.BROKER}), frozenset({Office.NOTARY})),
     AUDIT: Rights(frozenset({Office.NOTARY}), frozenset({Office.AUDITOR})),
     QUARANTINE: Rights(frozenset({Office.BROKER}), frozenset({Office.OPERATOR})),

@@ -17,7 +17,7 @@ from adapters.exchange import Exchange
 from broker.clock import SystemClock, SystemRandom
 from broker.names import AgencyId
 from tests.fault.path_step import run as role_once
-from tests.story.small_exchange import AGENCIES, CWC, HOME, HUB, OTHER, alert
+from tests.story.small_exchange import AGENCIES, AUDITOR, CWC, HOME, HUB, OTHER, alert
 
 ROOT: Final = Path(__file__).parents[3]
 COMMAND: Final = [sys.executable, "-c", "from adapters.cli.main import main; main()"]
@@ -150,6 +150,9 @@ def test_an_alert_is_published_received_shown_and_opened(folder: Path) -> None:
     assert "no key to person-identity" in refused.stderr
     traced = json.loads(cli(folder, OTHER, "trace", one["caseName"], "--json").stdout)
     assert [each["compartment"] for each in traced["messages"][0]["opened"]] == ["spotting"]
+    assert traced["findings"] is None
+    assert json.loads(cli(folder, AUDITOR, "trace", one["caseName"], "--json").stdout)["findings"] == []
+    assert "fits its envelope" in cli(folder, AUDITOR, "trace", one["caseName"]).stdout
     assert "Nothing is in quarantine." in cli(folder, OTHER, "quarantine").stdout
 
 

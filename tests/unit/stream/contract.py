@@ -81,7 +81,7 @@ RIGHTS: Final = [
     ("notary", topics.in_topic(CWC), False, False),
     ("notary", topics.AUDIT, True, False),
     ("notary", topics.QUARANTINE, False, False),
-    ("auditor", topics.EVENTS, False, False),
+    ("auditor", topics.EVENTS, False, True),
     ("auditor", topics.RECORDS, False, False),
     ("auditor", topics.in_topic(CWC), False, False),
     ("auditor", topics.AUDIT, False, True),
