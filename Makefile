@@ -14,13 +14,19 @@ stream = $(if $(STREAM),--stream $(STREAM))
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help install demo test lint format bench wheel-check readme-check lock freeze-schemas clean
+.PHONY: help install kafka kafka-stop demo test lint format bench wheel-check readme-check lock freeze-schemas clean
 
 help: ## list what there is (at once)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
-	@echo "  STREAM=NAME chooses the stream driver for demo, test and bench (default: embedded)"
+	@echo "  STREAM=embedded or STREAM=kafka chooses the stream for demo (default: embedded), test (default: both) and bench"
 
 install: .venv/core.stamp ## the command casebridge in .venv (20 s)
+
+kafka: .venv/core.stamp ## start a local Kafka (Java and Maven; 10 s, the first time 30 s); CLUSTER=3 starts three nodes
+	@$(BIN)/python -m deploy.kafka start build/kafka --nodes $(or $(CLUSTER),1) --agencies adapters/demo/scenario.json
+
+kafka-stop: .venv/core.stamp ## end the local Kafka; what it holds stays in build/kafka (at once)
+	@$(BIN)/python -m deploy.kafka stop build/kafka
 
 demo: .venv/core.stamp ## play the whole demo case through seventeen agencies and the broker (under 2 min, installation included)
 	@rm -rf build/demo && mkdir -p build

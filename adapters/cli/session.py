@@ -89,7 +89,7 @@ class NoStream:
     async def _refuse(self, *args: Any, **more: Any) -> Any:
         raise StreamError(self.why)
 
-    publish = read = partitions = topic_id = ends = commit = committed = _refuse
+    publish = read = partitions = topic_id = ends = commit = committed = share = _refuse
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -19,7 +19,7 @@ Verdicts = Sequence[Accepted | Quarantined]
 
 
 async def pass_once(broker: Broker, *, wait: float = 0.0, seen: Callable[[Verdicts], None] = lambda _: None) -> int:
-    """Dispatches what stands in the events topic; how many envelopes.
+    """Dispatches what stands in this process's part of the events topic; how many envelopes.
 
     Args:
         wait: seconds to wait for the first one.
@@ -28,9 +28,10 @@ async def pass_once(broker: Broker, *, wait: float = 0.0, seen: Callable[[Verdic
     Raises:
         StreamError: what was not committed is dispatched again at the next call.
     """
-    positions = await broker.stream.committed(EVENTS)
-    count = 0
-    while read := await broker.stream.read(EVENTS, positions, wait=wait if not count else 0.0):
+    stream, count = broker.stream, 0
+    mine = await stream.share(EVENTS)
+    positions = await stream.committed(EVENTS)
+    while read := await stream.read(EVENTS, positions, partitions=mine, wait=wait if not count else 0.0):
         for partition, one in groupby(
             sorted(read, key=lambda stored: stored.partition), lambda stored: stored.partition
         ):
@@ -39,8 +40,10 @@ async def pass_once(broker: Broker, *, wait: float = 0.0, seen: Callable[[Verdic
                 part = batch[start : start + BATCH]
                 seen(await _dispatched(broker, part))
                 positions[partition] = part[-1].offset + 1
-                await broker.stream.commit(EVENTS, {partition: positions[partition]})
+                await stream.commit(EVENTS, {partition: positions[partition]})
         count += len(read)
+        if await stream.share(EVENTS) != mine:
+            break  # what others have done in the meantime is not known here
     return count
 
 

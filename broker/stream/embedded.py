@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from broker.clock import Clock
-from broker.errors import InputError, StreamError
-from broker.limits import ENVELOPE_BYTES
-from broker.stream import headers as wire
-from broker.stream import sqlite_file, topics
+from broker.errors import StreamError
+from broker.stream import checks, sqlite_file, topics
 from broker.stream.embedded_file import Row, StreamFile, Topic
 from broker.stream.protocol import READ_BYTES, Message, Position, Stored
-
-KEY_BYTES: Final = 256
-HEADERS_BYTES: Final = 16_384
 
 GROUP_BYTES: Final = 8 * 1024 * 1024
 """Messages of concurrent calls that wait for the disk are written in one transaction, up to about this much."""
@@ -121,8 +116,8 @@ class EmbeddedStream:
     ) -> list[Stored]:
         """See ``Stream.read``."""
         found = await self._readable(topic)
-        wanted = _partitions(found, range(found.partitions) if partitions is None else partitions)
-        start = _positions(found, positions)
+        wanted = checks.partitions(found.partitions, range(found.partitions) if partitions is None else partitions)
+        start = checks.positions(found.partitions, positions)
         seen = -1
 
         def look() -> list[Stored]:
@@ -149,10 +144,12 @@ class EmbeddedStream:
 
     async def partitions(self, topic: str) -> int:
         """See ``Stream.partitions``."""
+        topics.require_known(self._principal, topic)
         return (await self._topic(topic)).partitions
 
     async def topic_id(self, topic: str) -> bytes:
         """See ``Stream.topic_id``."""
+        topics.require_known(self._principal, topic)
         return (await self._topic(topic)).topic_id
 
     async def ends(self, topic: str) -> dict[int, int]:
@@ -163,7 +160,7 @@ class EmbeddedStream:
     async def commit(self, topic: str, positions: Mapping[int, int]) -> None:
         """See ``Stream.commit``."""
         found = await self._readable(topic)
-        kept = _positions(found, positions)
+        kept = checks.positions(found.partitions, positions)
         async with self._writing:
             self._require_open()
             await _in(self._writes, lambda: self._writer.commit(self._principal.name, found, kept))
@@ -172,6 +169,10 @@ class EmbeddedStream:
         """See ``Stream.committed``."""
         found = await self._readable(topic)
         return await self._reading(lambda: self._reader.committed(self._principal.name, found))
+
+    async def share(self, topic: str) -> frozenset[int]:
+        """See ``Stream.share``; one handle of a principal reads at a time, which its home's lock sees to."""
+        return frozenset(range((await self._readable(topic)).partitions))
 
     async def close(self) -> None:
         """See ``Stream.close``."""
@@ -221,26 +222,5 @@ async def _in(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
 
 
 def _row(message: Message, topic: Topic) -> Row:
-    headers = wire.encode(message.headers)
-    if len(message.value) > ENVELOPE_BYTES:
-        raise InputError(f"a message has at most {ENVELOPE_BYTES} bytes", field="value")
-    if len(message.key) > KEY_BYTES:
-        raise InputError(f"a key has at most {KEY_BYTES} bytes", field="key")
-    if len(headers) > HEADERS_BYTES:
-        raise InputError(f"headers have at most {HEADERS_BYTES} bytes", field="headers")
+    headers = checks.require_within_limits(message)
     return Row(topic, topics.partition_of(message.key, topic.partitions), headers, message)
-
-
-def _partitions(topic: Topic, numbers: Iterable[int]) -> list[int]:
-    chosen = sorted(set(numbers))
-    if chosen and not 0 <= chosen[0] <= chosen[-1] < topic.partitions:
-        raise InputError(f"the topic has partitions 0 to {topic.partitions - 1}", field="partitions")
-    return chosen
-
-
-def _positions(topic: Topic, positions: Mapping[int, int]) -> dict[int, int]:
-    """A copy: the caller may move on while a read waits."""
-    _partitions(topic, positions)
-    if any(offset < 0 for offset in positions.values()):
-        raise InputError("a position is an offset from 0", field="positions")
-    return dict(positions)

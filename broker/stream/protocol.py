@@ -98,7 +98,7 @@ class Stream(Protocol):
         limit_bytes: int = READ_BYTES,
         wait: float = 0.0,
     ) -> list[Stored]:
-        """What stands at these positions and after, each partition in its order.
+        """What stands at these positions and after, each partition in its order; all of it is read when none is left.
 
         Args:
             positions: partition -> offset to read next; a partition that is not named starts at 0.
@@ -108,13 +108,15 @@ class Stream(Protocol):
 
         Raises:
             Refused: the principal may not read the topic.
-            StreamError: out of reach; read again from the same positions.
+            StreamError: out of reach; read again from the same positions. Or a position that the stream does not have:
+                the stream was replaced or restored, or what stood there is kept no longer.
         """
 
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has, numbered from 0; the number never changes.
 
         Raises:
+            Refused: the principal may neither write nor read the topic.
             StreamError: there is no such topic, or the stream is out of reach.
         """
 
@@ -122,6 +124,7 @@ class Stream(Protocol):
         """The 16 bytes that tell this topic from any other of the same name, as an acceptance names it.
 
         Raises:
+            Refused: the principal may neither write nor read the topic.
             StreamError: there is no such topic, or the stream is out of reach.
         """
 
@@ -148,6 +151,17 @@ class Stream(Protocol):
         Raises:
             Refused: the principal may not read the topic.
             StreamError: out of reach.
+        """
+
+    async def share(self, topic: str) -> frozenset[int]:
+        """The partitions that this handle is to read, of all handles of its principal that share the topic.
+
+        The first call joins in; from then on the answer may change with every call, and ``commit`` refuses a
+        partition that went to another handle. A handle that is alone, or on a driver for one reader, has them all.
+
+        Raises:
+            Refused: the principal may not read the topic.
+            StreamError: out of reach, or the handles do not agree in time.
         """
 
     async def close(self) -> None:

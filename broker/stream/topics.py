@@ -145,6 +145,17 @@ def require_read(principal: Principal, topic: str) -> None:
         raise Refused(f"{principal.name} may not read {topic}")
 
 
+def require_known(principal: Principal, topic: str) -> None:
+    """Let only those pass who may write or read the topic: how much others exchange is nobody else's business.
+
+    Raises:
+        Refused: the table gives neither right.
+        InputError: not a topic of the exchange.
+    """
+    if principal.office not in _rights(topic).writes:
+        require_read(principal, topic)
+
+
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of a key, as Kafka's own clients choose it: so one case has one place on every driver."""
     return (_murmur2(key) & 0x7FFFFFFF) % partitions

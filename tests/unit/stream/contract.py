@@ -274,18 +274,25 @@ class StreamContract:
         run(story())
 
     def test_topics_keep_their_id_and_partitions(self, world: World) -> None:
-        """Each topic has its own 16 bytes and its number of partitions, the same for every handle."""
+        """Each topic has its own 16 bytes and its number of partitions, the same for all who may write or read it."""
 
         async def story() -> None:
-            member, broker = await world.open(topics.member(CWC)), await world.open(topics.BROKER)
-            names = [*topics.CENTRAL, *map(topics.in_topic, AGENCIES)]
-            ids = [await member.topic_id(name) for name in names]
-            assert {len(found) for found in ids} == {16}
-            assert len(set(ids)) == len(names)
-            assert ids == [await broker.topic_id(name) for name in names]
-            assert [await broker.partitions(name) for name in names] == [8, 8, 1, 1, 4, 4]
-            await member.close()
-            await broker.close()
+            handles = {name: await world.open(principal) for name, principal in PRINCIPALS.items()}
+            ids: dict[str, bytes] = {}
+            for who, topic, writes, reads in RIGHTS:
+                if not (writes or reads):
+                    with pytest.raises(Refused):
+                        await handles[who].topic_id(topic)
+                    with pytest.raises(Refused):
+                        await handles[who].partitions(topic)
+                    continue
+                found = await handles[who].topic_id(topic)
+                assert len(found) == 16
+                assert ids.setdefault(topic, found) == found
+                assert await handles[who].partitions(topic) == topics.partition_count(topic)
+            assert len(set(ids.values())) == len(ids) == 5
+            for stream in handles.values():
+                await stream.close()
 
         run(story())
 

@@ -73,6 +73,9 @@ class FaultyStream:
     async def committed(self, topic: str) -> dict[int, int]:
         return await self._stream.committed(topic)
 
+    async def share(self, topic: str) -> frozenset[int]:
+        return await self._stream.share(topic)
+
     async def close(self) -> None:
         await self._stream.close()
 

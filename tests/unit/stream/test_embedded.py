@@ -1,4 +1,4 @@
-"""The embedded driver keeps the contract of ``Stream``, and what it promises beyond that."""
+"""What the embedded driver promises beyond the contract of ``Stream``."""
 
 from __future__ import annotations
 
@@ -8,34 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from broker.clock import SetClock, SystemRandom
+from broker.clock import SystemRandom
 from broker.errors import InputError, StreamError
 from broker.names import AgencyId, Millis
 from broker.stream import embedded_file, headers, topics
-from broker.stream.embedded import EmbeddedStream
 from broker.stream.protocol import Headers
-from tests.unit.stream.contract import AGENCIES, CWC, StreamContract, event, everything, run
-
-
-class Embedded:
-    """A stream file in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "stream.db"
-        self.clock = SetClock(Millis(1_770_000_000_000))
-        embedded_file.create(self.path, agencies=AGENCIES, random=SystemRandom())
-
-    async def open(self, principal: topics.Principal) -> EmbeddedStream:
-        return await EmbeddedStream.open(self.path, principal=principal, clock=self.clock)
+from tests.unit.stream.contract import CWC, event, everything, run
+from tests.unit.stream.worlds import Embedded
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Embedded:
     return Embedded(tmp_path)
-
-
-class TestContract(StreamContract):
-    """All of it."""
 
 
 def test_appended_at_is_the_clock_of_the_stream(world: Embedded) -> None:
@@ -62,9 +46,10 @@ def test_enrolling_adds_a_topic_and_changes_no_other(world: Embedded) -> None:
         broker = await world.open(topics.BROKER)
         before = await broker.topic_id(topics.in_topic(CWC))
         embedded_file.enrol(world.path, agencies=[CWC, newcomer], random=SystemRandom())
-        again = await world.open(topics.member(newcomer))
+        again, member = await world.open(topics.BROKER), await world.open(topics.member(newcomer))
         assert await again.topic_id(topics.in_topic(CWC)) == before
-        assert await again.read(topics.in_topic(newcomer), {}) == []
+        assert await member.read(topics.in_topic(newcomer), {}) == []
+        await member.close()
         await again.close()
         await broker.close()
 
