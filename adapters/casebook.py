@@ -43,10 +43,11 @@ class Casebook:
             )
             return [row[0] for row in rows]
 
-    def memos(self, case: CaseRef) -> dict[EventId, bytes]:
-        """The same by event."""
+    def memos(self, case: CaseRef) -> dict[tuple[EventId, int], bytes]:
+        """The same by event and position: its id is its sender's word, so two envelopes may have the same."""
         with self._db.reading() as db:
-            return dict(db.execute("SELECT event_id, fact FROM facts WHERE case_ref = ?", (case,)).fetchall())
+            rows = db.execute("SELECT event_id, position, fact FROM facts WHERE case_ref = ?", (case,))
+            return {(EventId(row[0]), row[1]): row[2] for row in rows}
 
     def count(
         self, publisher: AgencyId, *, instance: bytes, incarnation: int, counter: int, sequence: int, root: Digest

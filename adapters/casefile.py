@@ -6,11 +6,11 @@ the mandates' proofs, which later messages cite, come from the same slices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from adapters.kept import Kept
 from broker.authority import fold
+from broker.authority import mandate as mandates
 from broker.authority.model import Fact, Given
 from broker.authority.state import CaseState
 from broker.authority.table import Table
@@ -49,13 +49,18 @@ class CaseFile:
         for link in (*view.credentials.chain, *view.content.roster):
             self._links.setdefault(recall_mandate(link).digest, link)
 
-    def hold(self, kept: Kept, mandates: Iterable[Given]) -> None:
-        """Remembers where a kept slice stands, to open its blocks and to cite the mandates in it."""
-        self._kept[kept.slice.header.event_id] = kept
-        here = [given for given in mandates if given.mandate.event_id == kept.slice.header.event_id]
-        labels = [entry.label for entry in kept.row.entries if entry.label.compartment is Compartment.MANDATE]
-        for given, label in zip(here, labels, strict=True):
-            self._here[given.digest] = (kept, label)
+    def hold(self, kept: Kept) -> None:
+        """Remembers where a kept slice stands, to open its blocks and to cite the mandates in it.
+
+        Of two envelopes with the same event id the one accepted first counts, as in the fold.
+        """
+        event, place = kept.slice.header.event_id, kept.acceptance.statement.offset
+        known = self._kept.get(event)
+        if known is None or place < known.acceptance.statement.offset:
+            self._kept[event] = kept
+        for entry in kept.row.entries:
+            if entry.label.compartment is Compartment.MANDATE:
+                self._here.setdefault(mandates.digest(kept.open(entry.label)), (kept, entry.label))
 
     def kept(self, event: EventId) -> Kept | None:
         """The slice of an event, if this agency has one."""

@@ -61,7 +61,8 @@ class CaseFiles:
         while batch := self.home.inbox.slices(case=case, state=State.RECEIVED, after=after):
             for one in batch:
                 after = one.id
-                memo = memos.get(one.arrival.event_id)
+                place = one.arrival.accepted
+                memo = None if place is None else memos.get((one.arrival.event_id, place.offset))
                 if memo is None:
                     continue
                 try:
@@ -76,7 +77,7 @@ class CaseFiles:
         """Takes a kept slice into its file."""
         fact = recall_fact(kept, self.home.agency, self.ground)
         file.add(kept, fact)
-        file.hold(kept, fact.mandates)
+        file.hold(kept)
 
     def resolve_case(self, text: str) -> CaseRef | None:
         """See ``CaseView``."""

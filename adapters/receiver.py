@@ -220,7 +220,7 @@ class Receiver:
     def _hold(self, case: CaseRef, kept: Kept, judged: Judged) -> None:
         file = self.files.get(case)
         if file.kept(judged.fact.event_id) is None:
-            file.hold(kept, judged.fact.mandates)
+            file.hold(kept)
         file.aliases.update(self.home.inbox.casebook.labels(case))
 
     def _accepted(self, event: EventId, arrival: Arrival) -> None:
