@@ -12,7 +12,7 @@ from adapters.home import Home, Rules
 from adapters.inbox_file import Opening
 from adapters.kept import Kept
 from broker.authority.model import Fact, Grant
-from broker.errors import InputError, KeyUnavailable, Refused
+from broker.errors import InputError, Invalid, KeyUnavailable, Refused
 from broker.event.codec import decode_block
 from broker.event.record import to_native
 from broker.names import PERSON_SCOPED, Basis, Compartment, EventId, Millis, PersonRef, Role
@@ -30,6 +30,8 @@ class Block:
     """One block that was asked for: its fields as JSON values, or why it stays closed.
 
     ``basis`` says on what ground it was read: ``author``, ``role HP by missing.alert.spotting``, ``grant <event>``.
+    ``check`` is the number of the check that the block itself fails: its sender sealed something else than it said. The
+    event stays valid, for others cannot see it.
     """
 
     compartment: Compartment
@@ -38,6 +40,7 @@ class Block:
     basis: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     refused: str = ""
+    check: int | None = None
 
 
 @dataclass(slots=True)
@@ -237,9 +240,14 @@ class Opener:
             else:
                 disclosed = verify_disclosure(source, ground=self.ground, verified=Verified())
                 header, content = disclosed.header, disclosed.content
+            # An amend carries the schema of what it amends, and no variant of it.
+            variant = None if header.type == "amend" else header.variant
+            fields = decode_block(header.schema_id, label.compartment, content, variant=variant)
         except KeyUnavailable as error:
             return Block(label.compartment, label.person, alias, basis, refused=f"closed: {error}")
-        fields = decode_block(header.schema_id, label.compartment, content)
+        except Invalid as error:
+            told = f"broken: {error} (check {error.check}); ask its sender to send it again"
+            return Block(label.compartment, label.person, alias, basis, refused=told, check=error.check)
         native = to_native(header.schema_id, label.compartment, fields, aliases=file.aliases)
         return Block(label.compartment, label.person, alias, basis, native)
 

@@ -194,23 +194,24 @@ def open_(
     post: str,
     purpose: str,
     as_json: bool,
-) -> None:
+) -> int:
     """Open what EVENT lets this agency read. Who opened what, when and why is recorded before anything is shown."""
 
-    async def work(adapter: Adapter) -> None:
+    async def work(adapter: Adapter) -> int:
         found = event_id(adapter, event)
         blocks = adapter.open(found, post=post, purpose=purpose, compartments=compartments(names), person=person)
         if not ctx.obj["offline"]:
             await send_what_waits(adapter)
         if as_json:
             print_json([_block_json(block) for block in blocks])
-            return
-        if not blocks:
+        elif not blocks:
             click.echo("This agency was given the header only; there is nothing to open.")
-        for block in blocks:
-            _print_block(block)
+        else:
+            for block in blocks:
+                _print_block(block)
+        return 1 if any(block.check is not None for block in blocks) else 0
 
-    with_adapter(ctx, work)
+    return with_adapter(ctx, work)
 
 
 def _block_json(block: Block) -> dict[str, Any]:
@@ -219,6 +220,7 @@ def _block_json(block: Block) -> dict[str, Any]:
         "person": block.alias if block.person else None,
         "why": block.basis,
         "refused": block.refused or None,
+        "check": block.check,
         "fields": dict(block.fields),
     }
 

@@ -12,10 +12,11 @@ from adapters.demo.play import ROTATION
 from adapters.demo.script import Script, Step
 from adapters.exchange import Exchange
 from adapters.inbox_file import State
-from broker.clock import HOUR, SetClock, SystemRandom
+from broker.clock import HOUR, SetClock
 from broker.dispatch import Accepted, Broker
 from broker.errors import InputError
 from broker.names import AgencyId, Compartment, Millis
+from tests.story.small_exchange import end, new_exchange
 
 HUB: Final = AgencyId("in.exchange.hub")
 AUDITOR: Final = AgencyId("in.exchange.auditor")
@@ -89,10 +90,10 @@ async def scenario(folder: Path, change: Change = _as_it_is) -> AsyncIterator[Sc
     """A new exchange an hour before the case begins."""
     script = Script.load()
     clock = SetClock(Millis(script.steps[0].at - HOUR))
-    exchange = await Exchange.create(folder / "exchange", script.agencies, clock=clock, random=SystemRandom())
+    exchange = await new_exchange(folder / "exchange", script.agencies, clock=clock)
     broker = await exchange.broker(HUB)
     try:
         yield Scenario(exchange, broker, script, clock, change)
     finally:
         await broker.stream.close()
-        await exchange.close()
+        await end(exchange)

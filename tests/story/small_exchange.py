@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from adapters import kafka
 from adapters.adapter import Adapter
-from adapters.exchange import Exchange
+from adapters.exchange import STREAM_FILE, Exchange
 from adapters.inbox_file import Slice, State
 from adapters.publisher import Published
-from broker.clock import HOUR, SetClock, SystemRandom, parse_time
+from broker.clock import HOUR, Clock, SetClock, SystemRandom, parse_time
 from broker.dispatch import Accepted, Broker, Quarantined
 from broker.names import AgencyId, Millis
+from tests import streams
 
 HUB: Final = AgencyId("in.exchange.hub")
 AUDITOR: Final = AgencyId("in.exchange.auditor")
@@ -121,15 +123,28 @@ class World:
         assert self.adapter(OTHER).home.inbox.by_root(published.root) is not None
 
 
+async def new_exchange(folder: Path, agencies: Sequence[Mapping[str, Any]], *, clock: Clock) -> Exchange:
+    """An exchange on the stream that the test at hand runs on (``tests.streams``)."""
+    cluster = streams.cluster_for({one["id"] for one in agencies})
+    return await Exchange.create(folder, agencies, clock=clock, random=SystemRandom(), cluster=cluster)
+
+
+async def end(exchange: Exchange) -> None:
+    """Closes an exchange; of a cluster, what it had there is removed."""
+    await exchange.close()
+    if exchange.stream_file != STREAM_FILE:
+        await kafka.unsafe_tear_down(exchange.folder / exchange.stream_file, agencies=exchange.agencies)
+
+
 @asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
     """A new small exchange."""
     clock = SetClock(Millis(START - HOUR))
-    exchange = await Exchange.create(folder / "exchange", AGENCIES, clock=clock, random=SystemRandom())
+    exchange = await new_exchange(folder / "exchange", AGENCIES, clock=clock)
     clock.at = START
     broker = await exchange.broker(HUB)
     try:
         yield World(exchange, broker, clock)
     finally:
         await broker.stream.close()
-        await exchange.close()
+        await end(exchange)

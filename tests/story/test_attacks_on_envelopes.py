@@ -282,7 +282,7 @@ def test_an_envelope_under_another_case_is_refused_by_its_hints(tmp_path: Path) 
 
 
 def test_an_envelope_that_is_cut_or_altered_anywhere_is_refused(tmp_path: Path) -> None:
-    """Cut at every byte boundary, and with every byte flipped, an envelope is refused, and never in another way."""
+    """Cut at every byte boundary, or with a byte of any region flipped, an envelope is refused, and never in another way."""
 
     async def story(made: World) -> None:
         draft = forge.draft_of(made, HOME, alert())
@@ -296,9 +296,8 @@ def test_an_envelope_that_is_cut_or_altered_anywhere_is_refused(tmp_path: Path) 
             return isinstance(verdict, Quarantined)
 
         assert not refused(value)
-        edges = [*range(700), *range(700, len(value), 97)]
-        assert all(refused(value[:end]) for end in edges)
-        for at in edges:
+        assert all(refused(value[:end]) for end in range(len(value)))
+        for at in [*range(700), *range(700, len(value), 97)]:
             altered = bytearray(value)
             altered[at] ^= 0x40
             assert refused(bytes(altered)), at

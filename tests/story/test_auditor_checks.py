@@ -180,22 +180,10 @@ def _hidden(draft: Draft) -> Draft:
     return replace(draft, blocks={**draft.blocks, Label(Compartment.MANDATE, 9, None): b"hidden"})
 
 
-class Twin(Label):
-    """A label with the bytes of another that is not equal to it."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
-
-
 def _two_for_one(draft: Draft) -> Draft:
     """Two spottings of one child: one for Telangana, one for all others."""
     label = next(one for one in draft.blocks if one.compartment is Compartment.SPOTTING)
-    twin = Twin(*label)
+    twin = forge.Twin(*label)
     more = replace(draft, blocks={**draft.blocks, twin: b"another child"})
     return forge.with_slot(
         OTHER,
