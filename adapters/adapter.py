@@ -6,6 +6,7 @@ folder, so an adapter that is killed starts again where it was.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
@@ -65,14 +66,17 @@ class Adapter:
             Opener(home, rules, ground, files),
         )
 
-    async def send(self) -> int:
+    async def send(self, *, stop: Callable[[], bool] = lambda: False) -> int:
         """Sends what waits in the outbox, and the records that this agency owes; how many envelopes went out.
+
+        Args:
+            stop: asked between batches; once it says so the rest waits on.
 
         Raises:
             StreamError: not known to be sent; the outbox keeps it, call again.
         """
         sent = 0
-        while waiting := self.home.outbox.pending(BATCH):
+        while not stop() and (waiting := self.home.outbox.pending(BATCH)):
             positions = await self.stream.publish(
                 [Message(EVENTS, kept.draft.case, kept.draft.envelope, kept.draft.headers) for kept in waiting]
             )
@@ -83,20 +87,23 @@ class Adapter:
 
     async def _send_records(self) -> None:
         inbox = self.home.inbox
-        self._write_records()
+        while self._write_records():
+            pass
         while unsent := inbox.unsent_receipts(BATCH):
             await self.stream.publish([Message(RECORDS, receipt.case, receipt.record) for receipt in unsent])
             inbox.receipts_sent([receipt.id for receipt in unsent])
 
-    def _write_records(self) -> None:
-        """A signed record for each opening that stands in none yet, chained to the one before."""
+    def _write_records(self) -> bool:
+        """A signed record for openings that stand in none yet, chained to the one before; whether there were any."""
         inbox = self.home.inbox
         with inbox.writing():
-            for number, opening in inbox.unreceipted():
+            openings = inbox.unreceipted()
+            for number, opening in openings:
                 arrival = inbox.get(opening.event_id).arrival
                 body = b"".join((text(opening.post), text(opening.purpose), bytes((opening.compartment,))))
                 step = Step(Kind.OPENED, opening.at, arrival.case, Digest(arrival.root), body)
                 self._write_record(step, openings=[number])
+        return bool(openings)
 
     def _write_record(self, step: Step, *, openings: Sequence[int] = ()) -> None:
         home = self.home
@@ -114,12 +121,19 @@ class Adapter:
             openings=openings,
         )
 
-    async def receive(self, *, wait: float = 0.0, seen: Callable[[Taken], None] = lambda _: None) -> int:
+    async def receive(
+        self,
+        *,
+        wait: float = 0.0,
+        seen: Callable[[Taken], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Takes in what stands in this agency's topic; how many messages.
 
         Args:
             wait: seconds to wait for the first message.
             seen: called with each message when it is stored.
+            stop: asked between batches; once it says so the rest is left for the next call.
 
         Raises:
             StreamError: the stream is out of reach; nothing is lost.
@@ -128,11 +142,17 @@ class Adapter:
         topic = in_topic(self.home.agency)
         count = 0
         settled, self._settled = self._settled, False
-        while batch := await self.stream.read(topic, self.home.inbox.positions(topic), wait=wait if not count else 0.0):
-            for start in range(0, len(batch), BATCH):
-                for taken in self.receiver.take(batch[start : start + BATCH], topic):
+        while not stop() and (
+            read := await self.stream.read(topic, self.home.inbox.positions(topic), wait=wait if not count else 0.0)
+        ):
+            for start in range(0, len(read), BATCH):
+                batch = read[start : start + BATCH]
+                for taken in self.receiver.take(batch, topic):
                     seen(taken)
-            count += len(batch)
+                count += len(batch)
+                await asyncio.sleep(0)  # a signal to stop is heard between batches
+                if stop():
+                    break
         if not settled:
             self._settle()
         self._settled = True

@@ -7,7 +7,8 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -21,6 +22,7 @@ from broker.audit.record import Chain
 from broker.clock import ist
 from broker.dispatch import Broker, Quarantined
 from broker.errors import ConfigError, StoreError, StreamError
+from broker.names import AgencyKind
 from broker.seal.ground import BundleGround
 from broker.service.loop import Verdicts, pass_once
 from broker.stream.embedded import EmbeddedStream
@@ -69,21 +71,40 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _stamp(home: Home) -> tuple[int, ...]:
-    path = home.config.path(home.folder, home.config.directory)
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    return tuple(one.stat().st_mtime_ns for one in files if one.exists())
+@dataclass(slots=True)
+class Watched:
+    """The directory of a home that is noticed when its file, or a file of its folder, changes."""
 
+    home: Home
+    rules: Rules
+    _stamp: tuple[tuple[str, int, int, int], ...] = field(init=False)
 
-def _new_ground(home: Home, rules: Rules) -> BundleGround | None:
-    """What the directory says now; None where it cannot be used, then the one before stays in force."""
-    try:
-        ground = home.ground(rules)
-    except ConfigError as error:
-        click.echo(f"{error}; going on with the directory as it was", err=True)
-        return None
-    click.echo("the directory is new; taken up")
-    return ground
+    def __post_init__(self) -> None:
+        """Watches from now; so read the directory after this, or a change in between goes unnoticed."""
+        self._stamp = self._now()
+
+    def _now(self) -> tuple[tuple[str, int, int, int], ...]:
+        path = self.home.config.path(self.home.folder, self.home.config.directory)
+        found = []
+        for one in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+            with contextlib.suppress(OSError):
+                stat = one.stat()
+                found.append((one.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return tuple(found)
+
+    def news(self) -> BundleGround | None:
+        """What the directory says if it is new; None where it is not, or cannot be used: then the old one holds on."""
+        stamp = self._now()
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        try:
+            ground = self.home.ground(self.rules)
+        except ConfigError as error:
+            click.echo(f"{error}; going on with the directory as it was", err=True)
+            return None
+        click.echo("the directory is new; taken up")
+        return ground
 
 
 def replaced(running: Adapter, ground: BundleGround) -> Adapter:
@@ -94,46 +115,63 @@ def replaced(running: Adapter, ground: BundleGround) -> Adapter:
 @adapter.command("run")
 @click.pass_context
 def adapter_run(ctx: click.Context) -> None:
-    """Send and receive until stopped (SIGTERM or Ctrl-C); a new directory is taken up by itself."""
+    """Send and receive until stopped (SIGTERM or Ctrl-C); a new directory is taken up by itself.
 
-    def seen(taken: Taken) -> None:
-        arrival = taken.arrival
-        note = f" check {arrival.check}: {arrival.reason}" if arrival.check else ""
-        click.echo(f"{arrival.state.name.lower()} {arrival.event_id.hex()} {arrival.type}{note}")
+    What is under way is finished first, which takes a second or two; what is left waits for the next start.
+    """
 
     async def run() -> None:
         home = open_home(ctx)
         with only_one(home.folder):
-            stop, running, stamp = _stop_on_signals(), await open_adapter(home), _stamp(home)
-            click.echo(f"adapter of {home.agency} runs; stop it with SIGTERM or Ctrl-C")
-            try:
-                while not stop.is_set():
-                    if _stamp(home) != stamp:
-                        stamp = _stamp(home)
-                        ground = _new_ground(home, running.rules)
-                        running = running if ground is None else replaced(running, ground)
-                    try:
-                        await running.send()
-                        await running.receive(wait=POLL, seen=seen)
-                    except StreamError as error:
-                        click.echo(f"{error}; trying again", err=True)
-                        await asyncio.sleep(POLL)
-            finally:
-                await running.close()
+            await _run_adapter(home)
         click.echo("stopped; nothing is lost")
 
     asyncio.run(run())
 
 
+async def _run_adapter(home: Home) -> None:
+    def seen(taken: Taken) -> None:
+        arrival = taken.arrival
+        note = f" check {arrival.check}: {arrival.reason}" if arrival.check else ""
+        click.echo(f"{arrival.state.name.lower()} {arrival.event_id.hex()} {arrival.type}{note}")
+
+    stop, rules = _stop_on_signals(), Rules.load()
+    watched = Watched(home, rules)
+    running = await open_adapter(home, rules)
+    click.echo(f"adapter of {home.agency} runs; stop it with SIGTERM or Ctrl-C")
+    try:
+        while not stop.is_set():
+            ground = watched.news()
+            running = running if ground is None else replaced(running, ground)
+            try:
+                await running.send(stop=stop.is_set)
+                await running.receive(wait=POLL, seen=seen, stop=stop.is_set)
+            except StreamError as error:
+                click.echo(f"{error}; trying again", err=True)
+                await asyncio.sleep(POLL)
+    finally:
+        await running.close()
+
+
 async def make_broker(home: Home, rules: Rules) -> Broker:
-    """The broker that this home's keys sign for."""
+    """The broker that this home's keys sign for.
+
+    Raises:
+        ConfigError: the directory does not list this home's agency as a hub: nobody would believe its acceptances.
+        StreamError: the stream is out of reach.
+    """
+    ground = home.ground(rules)
+    listed = ground.directory(home.clock.now()).find(home.agency)
+    if listed is None or listed.kind is not AgencyKind.HUB:
+        kind = "is not in the directory" if listed is None else f"is of kind {listed.kind.label}"
+        raise ConfigError(f"{home.agency} {kind}; the broker runs on the home of an agency of kind hub")
     path = home.config.path(home.folder, home.config.stream)
     stream = await EmbeddedStream.open(path, principal=BROKER, clock=home.clock)
     return Broker(
         agency=home.agency,
         key=home.ring.signing,
         stream=stream,
-        ground=home.ground(rules),
+        ground=ground,
         chain=Chain(home.agency, home.random.bytes(8), home.clock.now()),
         clock=home.clock,
         random=home.random,
@@ -161,25 +199,28 @@ def broker_run(ctx: click.Context) -> None:
     async def run() -> None:
         home = open_home(ctx)
         with only_one(home.folder):
-            stop, rules, stamp = _stop_on_signals(), Rules.load(), _stamp(home)
-            running = await make_broker(home, rules)
-            click.echo(f"broker {home.agency} runs; stop it with SIGTERM or Ctrl-C")
-            try:
-                while not stop.is_set():
-                    if _stamp(home) != stamp:
-                        stamp = _stamp(home)
-                        running.ground = _new_ground(home, rules) or running.ground
-                    try:
-                        await pass_once(running, wait=POLL, seen=seen)
-                    except StreamError as error:
-                        click.echo(f"{error}; trying again", err=True)
-                        await asyncio.sleep(POLL)
-            finally:
-                await running.stream.close()
-                home.close()
+            await _run_broker(home, seen)
         click.echo("stopped; what was not committed is dispatched again at the next start")
 
     asyncio.run(run())
+
+
+async def _run_broker(home: Home, seen: Callable[[Verdicts], None]) -> None:
+    stop, rules = _stop_on_signals(), Rules.load()
+    watched = Watched(home, rules)
+    running = await make_broker(home, rules)
+    click.echo(f"broker {home.agency} runs; stop it with SIGTERM or Ctrl-C")
+    try:
+        while not stop.is_set():
+            running.ground = watched.news() or running.ground
+            try:
+                await pass_once(running, wait=POLL, seen=seen, stop=stop.is_set)
+            except StreamError as error:
+                click.echo(f"{error}; trying again", err=True)
+                await asyncio.sleep(POLL)
+    finally:
+        await running.stream.close()
+        home.close()
 
 
 @click.command()

@@ -95,13 +95,13 @@ class NoStream:
         """Nothing to let go of."""
 
 
-async def open_adapter(home: Home) -> Adapter:
+async def open_adapter(home: Home, rules: Rules) -> Adapter:
     """The adapter over a home and the stream that its configuration names.
 
     Raises:
-        StreamError: it is out of reach.
+        ConfigError: the directory cannot be used.
+        StreamError: the stream is out of reach.
     """
-    rules = Rules.load()
     ground = home.ground(rules)
     path = home.config.path(home.folder, home.config.stream)
     stream = await EmbeddedStream.open(path, principal=member(home.agency), clock=home.clock)
@@ -112,7 +112,7 @@ async def _open_and_receive(ctx: click.Context, home: Home, *, needs_stream: boo
     if not ctx.obj["offline"]:
         adapter: Adapter | None = None
         try:
-            adapter = await open_adapter(home)
+            adapter = await open_adapter(home, Rules.load())
             await _receive(adapter)
         except StreamError as error:
             if needs_stream:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -18,12 +17,19 @@ BATCH: Final = 64
 Verdicts = Sequence[Accepted | Quarantined]
 
 
-async def pass_once(broker: Broker, *, wait: float = 0.0, seen: Callable[[Verdicts], None] = lambda _: None) -> int:
+async def pass_once(
+    broker: Broker,
+    *,
+    wait: float = 0.0,
+    seen: Callable[[Verdicts], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> int:
     """Dispatches what stands in this process's part of the events topic; how many envelopes.
 
     Args:
         wait: seconds to wait for the first one.
         seen: called with the verdicts of each batch when they are durable.
+        stop: asked between batches; once it says so the pass ends, however much stands in the topic.
 
     Raises:
         StreamError: what was not committed is dispatched again at the next call.
@@ -31,20 +37,28 @@ async def pass_once(broker: Broker, *, wait: float = 0.0, seen: Callable[[Verdic
     stream, count = broker.stream, 0
     mine = await stream.share(EVENTS)
     positions = await stream.committed(EVENTS)
-    while read := await stream.read(EVENTS, positions, partitions=mine, wait=wait if not count else 0.0):
-        for partition, one in groupby(
-            sorted(read, key=lambda stored: stored.partition), lambda stored: stored.partition
-        ):
-            batch = list(one)
-            for start in range(0, len(batch), BATCH):
-                part = batch[start : start + BATCH]
-                seen(await _dispatched(broker, part))
-                positions[partition] = part[-1].offset + 1
-                await stream.commit(EVENTS, {partition: positions[partition]})
-        count += len(read)
+    while not stop() and (
+        read := await stream.read(EVENTS, positions, partitions=mine, wait=wait if not count else 0.0)
+    ):
+        for part in _parts(read):
+            seen(await _dispatched(broker, part))
+            partition, following = part[-1].partition, part[-1].offset + 1
+            positions[partition] = following
+            await stream.commit(EVENTS, {partition: following})
+            count += len(part)
+            if stop():
+                break
         if await stream.share(EVENTS) != mine:
             break  # what others have done in the meantime is not known here
     return count
+
+
+def _parts(read: Sequence[Stored]) -> Iterator[list[Stored]]:
+    """Batches of one partition each, in order within it."""
+    for _, one in groupby(sorted(read, key=lambda stored: stored.partition), lambda stored: stored.partition):
+        batch = list(one)
+        for start in range(0, len(batch), BATCH):
+            yield batch[start : start + BATCH]
 
 
 async def _dispatched(broker: Broker, batch: Sequence[Stored]) -> Verdicts:
@@ -55,13 +69,3 @@ async def _dispatched(broker: Broker, batch: Sequence[Stored]) -> Verdicts:
         # writing them again could fork it. A new life does neither.
         broker.chain = Chain(broker.agency, broker.random.bytes(8), broker.clock.now())
         raise
-
-
-async def run(broker: Broker, stop: asyncio.Event, *, seen: Callable[[Verdicts], None] = lambda _: None) -> None:
-    """Dispatches until told to stop; what is under way is finished first.
-
-    Raises:
-        StreamError: the stream is out of reach; start again.
-    """
-    while not stop.is_set():
-        await pass_once(broker, wait=0.5, seen=seen)
