@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from adapters import registrar
+from adapters import kafka, registrar
 from adapters.adapter import Adapter
 from adapters.home import Config, Home, Rules
 from broker.audit.record import Chain
@@ -23,18 +23,23 @@ from broker.keys.files import KeyFile, KeyRing
 from broker.names import AgencyId, Millis
 from broker.service.loop import Verdicts, pass_once
 from broker.stream import embedded_file
-from broker.stream.embedded import EmbeddedStream
-from broker.stream.topics import BROKER, EVENTS, member
+from broker.stream.opening import open_stream
+from broker.stream.protocol import Stream
+from broker.stream.topics import BROKER, EVENTS, Principal, member
 
 STREAM_FILE: Final = "stream.sqlite"
 DIRECTORY_FILE: Final = "directory.json"
 KEY_FILE: Final = "unlock.key"
+AUDITOR_KIND: Final = "auditor"
 REGISTRAR: Final = AgencyId("in.exchange.registrar")
 
 
 @dataclass(slots=True)
 class Exchange:
-    """Everything of one exchange, opened in one process; ``agencies`` are the directory's entries by id."""
+    """Everything of one exchange, opened in one process; ``agencies`` are the directory's entries by id.
+
+    ``stream_file`` names the file of the stream in ``folder``: the stream itself, or the settings of a Kafka cluster.
+    """
 
     folder: Path
     clock: Clock
@@ -43,23 +48,41 @@ class Exchange:
     agencies: Mapping[AgencyId, Mapping[str, Any]]
     registrar_key: KeyRing
     started_at: Millis
+    stream_file: str = STREAM_FILE
     homes: dict[AgencyId, Home] = field(default_factory=dict)
     adapters: dict[AgencyId, Adapter] = field(default_factory=dict)
 
     @classmethod
-    async def create(cls, folder: Path, listed: Sequence[Mapping[str, Any]], *, clock: Clock, random: Random) -> Self:
+    async def create(
+        cls,
+        folder: Path,
+        listed: Sequence[Mapping[str, Any]],
+        *,
+        clock: Clock,
+        random: Random,
+        cluster: Path | None = None,
+    ) -> Self:
         """A new exchange: stream, keys and home of every agency, directory.
 
+        Args:
+            cluster: the settings file of the Kafka cluster on which the stream shall be (``adapters.kafka``).
+
         Raises:
-            ConfigError: the folder is in use already.
-            StoreError, StreamError: the disk refused.
+            ConfigError: the folder is in use already, or the cluster's settings cannot be used.
+            StoreError, StreamError: the disk or the cluster refused.
         """
         disk.make_folder(folder)
         agencies = {AgencyId(one["id"]): one for one in listed}
-        embedded_file.create(folder / STREAM_FILE, agencies=agencies, random=random)
+        if cluster is None:
+            embedded_file.create(folder / STREAM_FILE, agencies=agencies, random=random)
+        else:
+            auditors = [agency for agency, one in agencies.items() if one["kind"] == AUDITOR_KIND]
+            own = folder / kafka.SETTINGS_FILE
+            await kafka.set_up(cluster, own, agencies=agencies, auditors=auditors, random=random)
         secret = KeyFile.create(folder / KEY_FILE, random=random)
         ring = KeyRing.create(folder / "registrar", agency=REGISTRAR, secret=secret, clock=clock, random=random)
-        exchange = cls(folder, clock, random, Rules.load(), agencies, ring, clock.now())
+        stream_file = STREAM_FILE if cluster is None else kafka.SETTINGS_FILE
+        exchange = cls(folder, clock, random, Rules.load(), agencies, ring, clock.now(), stream_file)
         for agency in agencies:
             home = Home.create(
                 exchange.home_folder(agency), exchange.config(agency), secret=secret, clock=clock, random=random
@@ -67,9 +90,23 @@ class Exchange:
             exchange.homes[agency] = home
         exchange.publish_directory()
         for agency, home in exchange.homes.items():
-            stream = await EmbeddedStream.open(folder / STREAM_FILE, principal=member(agency), clock=clock)
+            stream = await exchange.open_stream(member(agency))
             exchange.adapters[agency] = Adapter.over(home, stream, exchange.rules, home.ground(exchange.rules))
         return exchange
+
+    async def open_stream(self, principal: Principal) -> Stream:
+        """A handle on the stream.
+
+        Raises:
+            ConfigError, StreamError: see ``opening.open_stream``.
+        """
+        return await open_stream(self.folder / self.stream_file, principal=principal, clock=self.clock)
+
+    def operator_files(self) -> list[Path]:
+        """The files in which the operator of the stream holds what was exchanged; of a cluster on this machine."""
+        if self.stream_file == STREAM_FILE:
+            return sorted(self.folder.glob(f"{STREAM_FILE}*"))
+        return kafka.held_files(self.folder / self.stream_file)
 
     def home_folder(self, agency: AgencyId) -> Path:
         """Where an agency's adapter lives."""
@@ -79,7 +116,7 @@ class Exchange:
         """The configuration of an agency's home."""
         return Config(
             agency=agency,
-            stream=f"../../{STREAM_FILE}",
+            stream=f"../../{self.stream_file}",
             directory=f"../../{DIRECTORY_FILE}",
             trusted_keys=(base64.b64encode(self.registrar_key.signing.public).decode(),),
         )
@@ -109,7 +146,7 @@ class Exchange:
 
     async def broker(self, hub: AgencyId) -> Broker:
         """The broker, as the agency of kind hub runs it."""
-        stream = await EmbeddedStream.open(self.folder / STREAM_FILE, principal=BROKER, clock=self.clock)
+        stream = await self.open_stream(BROKER)
         adapter = self.adapters[hub]
         return Broker(
             agency=hub,

@@ -28,6 +28,7 @@ from deploy.kafka.local import CLIENT_FILE, TOPICS
 
 DRIVERS: Final = tuple(filter(None, [os.environ.get("CASEBRIDGE_TEST_STREAM")])) or ("embedded", "kafka")
 _numbers = itertools.count(1)
+_cluster: Path | None = None
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +53,27 @@ def _started(base: Path, owner: int) -> Path | str:
     return base / "kafka"
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(params=DRIVERS, scope="module")
 def kafka(request: pytest.FixtureRequest) -> Path | None:
     """The driver of a test: None for the embedded one, else the folder of the cluster."""
     return None if request.param == "embedded" else request.getfixturevalue("kafka_folder")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def exchange_on(kafka: Path | None) -> Iterator[None]:
+    """Exchanges that are made meanwhile are on the driver of the test."""
+    global _cluster
+    _cluster = kafka
+    yield
+    _cluster = None
+
+
+def cluster_for(agencies: Collection[str]) -> Path | None:
+    """The settings file of the cluster on which a new exchange of these agencies shall be; None for the embedded stream."""
+    if _cluster is None:
+        return None
+    issue(_cluster, agencies)
+    return _cluster / CLIENT_FILE
 
 
 def own_settings(cluster: Path, folder: Path, **changes: Any) -> Path:

@@ -17,14 +17,13 @@ from uuid import UUID
 from adapters.adapter import Adapter
 from adapters.demo import report
 from adapters.demo.script import Attempt, Script, Step
-from adapters.exchange import STREAM_FILE, Exchange
+from adapters.exchange import Exchange
 from adapters.inbox_file import State
 from broker.audit.record import Kind, decode_record
 from broker.clock import DAY, HOUR, SetClock, SystemRandom
 from broker.dispatch import Accepted, Broker, Quarantined, judge
 from broker.errors import CasebridgeError, ConfigError, InputError, Refused
 from broker.names import AgencyId, Compartment, Millis
-from broker.stream.embedded import EmbeddedStream
 from broker.stream.protocol import Message, Stored
 from broker.stream.topics import EVENTS, NOTARY, RECORDS
 
@@ -52,8 +51,11 @@ class Result:
     refused: list[dict[str, Any]] = field(default_factory=list)
 
 
-async def play(home: Path, *, json_file: Path | None, echo: Echo) -> int:
+async def play(home: Path, *, json_file: Path | None, echo: Echo, cluster: Path | None = None) -> int:
     """Plays the scenario in a new folder; 0 where everything came out as the scenario says.
+
+    Args:
+        cluster: the settings file of the Kafka cluster to play on; None for the embedded stream.
 
     Raises:
         ConfigError: the folder is not empty.
@@ -63,7 +65,7 @@ async def play(home: Path, *, json_file: Path | None, echo: Echo) -> int:
         raise ConfigError(f"{home} is not empty; name a new folder, or remove it first")
     script = Script.load()
     clock = SetClock(Millis(script.steps[0].at - HOUR))
-    exchange = await Exchange.create(home, script.agencies, clock=clock, random=SystemRandom())
+    exchange = await Exchange.create(home, script.agencies, clock=clock, random=SystemRandom(), cluster=cluster)
     try:
         stage = Stage(exchange, await exchange.broker(HUB), script, clock, echo, clock.at)
         await stage.play()
@@ -255,7 +257,7 @@ class Stage:
     async def _records(self) -> None:
         """The refused attempts are in the audit like everything else."""
         await self.exchange.settle(self.broker)
-        stream = await EmbeddedStream.open(self.exchange.folder / STREAM_FILE, principal=NOTARY, clock=self.clock)
+        stream = await self.exchange.open_stream(NOTARY)
         positions: dict[int, int] = {}
         counts: Counter[Kind] = Counter()
         try:

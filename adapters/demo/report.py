@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from adapters.demo.script import Script, Step
-from adapters.exchange import STREAM_FILE, Exchange
+from adapters.exchange import Exchange
 from broker.audit.record import Kind
 from broker.clock import ist
 from broker.dispatch import Accepted, Quarantined
@@ -129,12 +129,13 @@ def altered(verdict: Accepted | Quarantined, echo: Echo) -> None:
 
 def operator_search(script: Script, exchange: Exchange, echo: Echo) -> list[str]:
     """Searches the operator's files for every text of M01 that only readers may know; what was found."""
-    folders = (exchange.folder / STREAM_FILE, exchange.folder / f"{STREAM_FILE}-wal")
-    held = b"".join(path.read_bytes() for path in folders if path.exists())
+    held = b"".join(path.read_bytes() for path in exchange.operator_files())
     step = script.steps[0]
     texts = sorted({one for one in _texts(script.record(step)["personFields"]) if len(one) > 5})
     found = [one for one in texts if one.encode() in held]
     echo(f"HB  searches its {len(held):,} bytes for {len(texts)} texts of M01: name, home, clothing, photograph")
+    if not held:
+        found = ["(nothing to search)"]
     echo(_wrap("nothing found." if not found else "FOUND: this is a fault", "    "))
     return found
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.adapter import Adapter
+from adapters.exchange import Exchange
 from adapters.review import Reviewer
 from broker import merkle
 from broker.authority.model import Held
@@ -26,7 +27,6 @@ from broker.seal.parts import Part, PartKind, root
 from broker.seal.seal import LEDGER_LABEL, Draft, seal, sign
 from broker.seal.slot import Row, decode_row
 from broker.seal.wire import Cursor, bytes16
-from broker.stream.embedded import EmbeddedStream
 from broker.stream.topics import auditor
 from tests.story import forge
 from tests.story.scenario import scenario
@@ -35,13 +35,11 @@ from tests.story.small_exchange import AUDITOR, HOME, NCRB, OTHER, SHELTER, Worl
 Lie = Callable[[bytes], bytes]
 
 
-async def findings(adapter: Adapter, folder: Path, case: CaseRef) -> dict[EventId, list[Finding]]:
+async def findings(adapter: Adapter, exchange: Exchange, case: CaseRef) -> dict[EventId, list[Finding]]:
     """All that an auditor's adapter finds in a case."""
     reviewer = Reviewer(adapter.rules, adapter.ground)
     file = adapter.files.get(case)
-    stream = await EmbeddedStream.open(
-        folder / "stream.sqlite", principal=auditor(adapter.home.agency), clock=adapter.home.clock
-    )
+    stream = await exchange.open_stream(auditor(adapter.home.agency))
     try:
         parts = await reviewer.envelopes(file, stream)
     finally:
@@ -60,7 +58,7 @@ def test_the_whole_case_gives_no_finding(tmp_path: Path) -> None:
             adapter = made.adapter(AUDITOR)
             found: dict[EventId, list[Finding]] = {}
             for case in adapter.home.inbox.cases():
-                found |= await findings(adapter, made.exchange.folder, case)
+                found |= await findings(adapter, made.exchange, case)
             assert len(found) == len(made.script.steps)
             names = {event: step for step, event in made.script.events.items()}
             assert {names[event]: one for event, one in found.items() if one} == {}
@@ -168,10 +166,10 @@ async def sent(made: World, envelope: bytes, draft: Draft) -> list[Finding]:
     await forge.send(made, HOME, envelope, draft.header)
     (verdict,) = await made.settle()
     assert isinstance(verdict, Accepted)
-    found = await findings(made.adapter(AUDITOR), made.exchange.folder, draft.header.case_ref)
+    found = await findings(made.adapter(AUDITOR), made.exchange, draft.header.case_ref)
     honest = made.publish(HOME, alert())
     await made.settle()
-    assert list((await findings(made.adapter(AUDITOR), made.exchange.folder, honest.case)).values()) == [[]]
+    assert list((await findings(made.adapter(AUDITOR), made.exchange, honest.case)).values()) == [[]]
     return found[draft.header.event_id]
 
 
@@ -271,9 +269,7 @@ def test_an_envelope_that_is_another_is_not_compared(tmp_path: Path) -> None:
             async with world(empty) as replaced:
                 replaced.publish(HOME, alert())
                 await replaced.settle()
-                stream = await EmbeddedStream.open(
-                    empty / "exchange" / "stream.sqlite", principal=auditor(AUDITOR), clock=made.clock
-                )
+                stream = await replaced.exchange.open_stream(auditor(AUDITOR))
                 found = await Reviewer(adapter.rules, adapter.ground).envelopes(
                     adapter.files.get(published.case), stream
                 )

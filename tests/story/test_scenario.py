@@ -10,17 +10,21 @@ from typing import Any
 import pytest
 
 from adapters.demo.play import play
+from adapters.demo.script import Script
 from adapters.exchange import STREAM_FILE
+from adapters.kafka import SETTINGS_FILE, held_files
+from tests.streams import cluster_for
 
 EXPECTED = json.loads((Path(__file__).parents[1] / "data" / "expected_views.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str], Path]:
+def played(kafka: Path | None, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str], Path]:
     """The demo's JSON, what it printed, and its folder."""
     folder = tmp_path_factory.mktemp("demo")
     said: list[str] = []
-    code = asyncio.run(play(folder / "home", json_file=folder / "demo.json", echo=said.append))
+    cluster = cluster_for([one["id"] for one in Script.load().agencies])
+    code = asyncio.run(play(folder / "home", json_file=folder / "demo.json", echo=said.append, cluster=cluster))
     assert code == 0, said[-20:]
     return json.loads((folder / "demo.json").read_text("utf-8")), said, folder / "home"
 
@@ -64,7 +68,9 @@ def test_every_attempt_of_the_script_is_refused_with_a_reason(
 
 def test_the_operator_holds_no_name_number_or_picture(played: tuple[dict[str, Any], list[str], Path]) -> None:
     """What only readers may know is nowhere in the stream (domain §6.2)."""
-    held = b"".join(path.read_bytes() for path in played[2].glob(STREAM_FILE + "*"))
+    on_kafka = played[2] / SETTINGS_FILE
+    files = held_files(on_kafka) if on_kafka.exists() else played[2].glob(STREAM_FILE + "*")
+    held = b"".join(path.read_bytes() for path in files)
     assert b"in.kl.cwc.ernakulam" in held, "the search must be able to find something"
     for secret in ("Tara Dhurwe", "तारा", "Rokeya", "Kheriya", "Bablu", "Mandla Demo Police Station"):
         assert secret.encode() not in held, secret
