@@ -180,7 +180,7 @@ def _checked(agency: str) -> AgencyId:
     return AgencyId(agency)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def _murmur2(data: bytes) -> int:
     """MurmurHash2, 32 bits, little endian, seed 0x9747b28c: ``org.apache.kafka.common.utils.Utils.murmur2``."""
     m, mask = 0x5BD1E995, 0xFFFFFFFF
