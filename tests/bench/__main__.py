@@ -6,7 +6,6 @@ import argparse
 import gc
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -42,20 +41,6 @@ def many(run: Callable[[], Any], count: int) -> Callable[[], None]:
             run()
 
     return repeated
-
-
-def rss_after(step: Callable[[], Any], times: int) -> float:
-    """Peak resident megabytes of a fresh process that does something often."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        for _ in range(times):
-            step()
-        os.write(writing, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss).encode())
-        os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    return int(os.read(reading, 64)) / 1024
 
 
 def cli_start() -> list[float]:
@@ -104,7 +89,6 @@ def measure() -> dict[str, list[float]]:
     found["envelope bytes, 6 readers"] = [float(len(envelopes[0]))]
     found["slice bytes"] = [float(len(slices[0]))]
     found["casebridge --help, s"] = cli_start()
-    found["dispatch loop, MB after 100,000 envelopes"] = [rss_after(lambda: six.dispatch(envelopes), 100_000 // 64)]
     return found
 
 
@@ -153,7 +137,7 @@ def _plot(found: dict[str, list[float]], path: Path) -> None:
     mpl.use("svg")
     from matplotlib import pyplot
 
-    names = [name for name in found if "bytes" not in name and "MB" not in name and ", s" not in name]
+    names = [name for name in found if "bytes" not in name and ", s" not in name]
     figure, axes = pyplot.subplots(figsize=(9, 6))
     axes.barh(names, [statistics.median(found[name]) for name in names])
     axes.set_xscale("log")
