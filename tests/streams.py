@@ -48,7 +48,7 @@ def _started(base: Path, owner: int) -> Path | str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             background.start(base / "kafka", nodes=1, owner=owner)
-        except jars.NoKafka as error:
+        except jars.Missing as error:
             return f"Kafka is left out: {error}"
     return base / "kafka"
 

@@ -20,12 +20,15 @@ def start(folder: Path, *, nodes: int, owner: int | None = None) -> None:
     """Starts a cluster in the background, or finds it running; returns when it can be used.
 
     Raises:
-        NoKafka: it cannot run here, or another number of nodes runs there.
+        Missing: what it needs is not here.
+        NoKafka: it did not start, or another number of nodes runs there.
     """
     if (folder / CLUSTER_FILE).exists():
         made = len(Cluster.open(folder).ports)
         if made != nodes:
             raise jars.NoKafka(f"{folder} holds a cluster of {made}; stop it and remove that folder first")
+    jars.require_java()
+    jars.ensure()
     process = None
     if _running(folder) is None:
         (folder / "failed").unlink(missing_ok=True)

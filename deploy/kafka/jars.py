@@ -29,19 +29,23 @@ MISSING: Final = f"install Java {JAVA} or newer and Maven (Debian: apt-get insta
 
 
 class NoKafka(Exception):
-    """Kafka cannot run here; the text says what to install."""
+    """Kafka does not run; the text says why."""
+
+
+class Missing(NoKafka):
+    """It cannot run here; the text says what to install."""
 
 
 def listed() -> dict[str, str]:
     """File name to SHA-256 of every jar.
 
     Raises:
-        NoKafka: the list is empty.
+        Missing: the list is empty.
     """
     lines = (line.split("  ", 1) for line in LISTED.read_text("utf-8").splitlines() if line)
     sums = {name: digest for digest, name in lines}
     if not sums:
-        raise NoKafka(f"{LISTED.name} lists nothing")
+        raise Missing(f"{LISTED.name} lists nothing")
     return sums
 
 
@@ -58,17 +62,17 @@ def require_java() -> str:
     """The path of a Java that is new enough.
 
     Raises:
-        NoKafka: there is none.
+        Missing: there is none.
     """
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin") if home else None
     java = java or shutil.which("java")
     if java is None:
-        raise NoKafka(f"no java here: {MISSING}")
+        raise Missing(f"no java here: {MISSING}")
     said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(\d+)', said.stderr + said.stdout)
     if found is None or int(found[1]) < JAVA:
-        raise NoKafka(f"{java} is too old: {MISSING}")
+        raise Missing(f"{java} is too old: {MISSING}")
     return java
 
 
@@ -77,7 +81,7 @@ def ensure() -> Path:
     """The folder with all jars, fetched where they are not there yet; each is checked, once in a process.
 
     Raises:
-        NoKafka: no Maven, no network, or a file that is not the listed one.
+        Missing: no Maven, no network, or a file that is not the listed one.
     """
     where, sums = folder(), listed()
     if wrong(where, sums):
@@ -99,7 +103,7 @@ def _digest(path: Path) -> str:
 def _fetch(where: Path, sums: Mapping[str, str]) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        raise NoKafka(f"Kafka's jars are not in {where} and there is no mvn to fetch them: {MISSING}")
+        raise Missing(f"Kafka's jars are not in {where} and there is no mvn to fetch them: {MISSING}")
     where.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=where.parent) as name:
         made = Path(name) / "libs"
@@ -107,12 +111,12 @@ def _fetch(where: Path, sums: Mapping[str, str]) -> None:
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_SECONDS)
         except subprocess.TimeoutExpired:
-            raise NoKafka(f"Maven did not fetch Kafka's jars within {FETCH_SECONDS} s; try again") from None
+            raise Missing(f"Maven did not fetch Kafka's jars within {FETCH_SECONDS} s; try again") from None
         if done.returncode:
-            raise NoKafka(f"Maven could not fetch Kafka's jars: {(done.stdout + done.stderr).strip()[-400:]}")
+            raise Missing(f"Maven could not fetch Kafka's jars: {(done.stdout + done.stderr).strip()[-400:]}")
         bad = wrong(made, sums)
         if bad:
-            raise NoKafka(f"what Maven fetched is not what {LISTED.name} lists: {', '.join(bad[:5])}")
+            raise Missing(f"what Maven fetched is not what {LISTED.name} lists: {', '.join(bad[:5])}")
         shutil.rmtree(where, ignore_errors=True)
         try:
             made.rename(where)

@@ -133,7 +133,7 @@ class Cluster:
         folder = self._node(number)
         with (folder / "log").open("ab") as log:
             self.processes[number] = subprocess.Popen(
-                _java("kafka.Kafka", str(folder / PROPERTIES.name), heap=HEAP),
+                java("kafka.Kafka", str(folder / PROPERTIES.name), heap=HEAP),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -196,15 +196,16 @@ class Cluster:
         folder = self._node(number)
         folder.mkdir(parents=True)
         pki.issue(self.folder, "kafka", folder / "node.pem", hosts=[HOST, "localhost"], days=pki.AUTHORITY_DAYS)
-        settings = properties(PROPERTIES.read_text("utf-8")) | self._own(number)
+        settings = properties(PROPERTIES.read_text("utf-8")) | self.own_settings(number)
         text = "".join(f"{name}={value}\n" for name, value in settings.items())
         (folder / PROPERTIES.name).write_text(text, "utf-8")
-        command = _java("kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(folder / PROPERTIES.name))
+        command = java("kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(folder / PROPERTIES.name))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise jars.NoKafka(f"Kafka's storage could not be made: {(done.stdout + done.stderr)[-600:]}")
 
-    def _own(self, number: int) -> dict[str, str]:
+    def own_settings(self, number: int) -> dict[str, str]:
+        """What a node has otherwise than ``server.properties``."""
         client, controller = self.ports[number - 1]
         folder, replicas = self._node(number), str(len(self.ports))
         own = {
@@ -226,7 +227,8 @@ class Cluster:
         return own
 
 
-def _java(main: str, *args: str, heap: str = "128m") -> list[str]:
+def java(main: str, *args: str, heap: str = "128m") -> list[str]:
+    """The command that runs a class of Kafka."""
     # One processor's worth of compiler and collector: the node shares a small machine with what it is tested by.
     tuning = [f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
     logging = f"-Dlog4j2.configurationFile={LOGGING.resolve()}"
