@@ -76,6 +76,9 @@ async def client_of(settings: Settings, name: str) -> AsyncIterator[AIOKafkaClie
         await asyncio.sleep(0.02)
 
 
+_STARTING: Final = (kafka.NotCoordinatorForGroupError, kafka.GroupLoadInProgressError)
+
+
 async def read(settings: Settings, name: str, topic: str, *, group: str | None = None) -> None:
     """Fetches, asks for the end and keeps a position, past our own checks."""
     physical = settings.physical(topic)
@@ -90,7 +93,7 @@ async def read(settings: Settings, name: str, topic: str, *, group: str | None =
             for attempt in range(50):
                 kept = await client.send(node, request)
                 code = kept.topics[0][1][0][1]
-                if kafka.for_code(code) is not kafka.NotCoordinatorForGroupError or attempt == 49:
+                if kafka.for_code(code) not in _STARTING or attempt == 49:
                     break
                 # The first group of a cluster has a topic of Kafka's own made for it.
                 with suppress(kafka.GroupCoordinatorNotAvailableError):
