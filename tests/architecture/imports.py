@@ -18,7 +18,7 @@ FENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "aiokafka": ("broker.stream",),
     "cedarpy": ("broker.policy",),
     "click": ("adapters.cli",),
-    "cryptography": ("broker.keys", "broker.seal"),
+    "cryptography": ("broker.keys", "broker.seal", "broker.tlog"),
     "fastavro": ("broker.event",),
     "opentelemetry": ("broker.telemetry",),
     "pydantic": ("broker.event", "broker.trust", "broker.service", "adapters"),
