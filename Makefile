@@ -28,7 +28,7 @@ kafka: .venv/core.stamp ## start a local Kafka (Java and Maven; 10 s, the first 
 kafka-stop: .venv/core.stamp ## end the local Kafka; what it holds stays in build/kafka (at once)
 	@$(BIN)/python -m deploy.kafka stop build/kafka
 
-demo: .venv/core.stamp ## play the whole demo case through seventeen agencies and the broker (under 2 min, installation included)
+demo: .venv/core.stamp $(if $(filter kafka,$(STREAM)),kafka) ## play the whole demo case through seventeen agencies and the broker (under 2 min, installation included)
 	@rm -rf build/demo && mkdir -p build
 	@$(BIN)/casebridge demo --home build/demo --json build/demo.json $(stream) $(ARGS)
 

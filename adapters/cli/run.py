@@ -25,10 +25,11 @@ from broker.errors import ConfigError, StoreError, StreamError
 from broker.names import AgencyKind
 from broker.seal.ground import BundleGround
 from broker.service.loop import Verdicts, pass_once
-from broker.stream.embedded import EmbeddedStream
+from broker.stream.opening import is_kafka, open_stream
 from broker.stream.topics import BROKER, EVENTS
 
 POLL = 0.5
+LOCAL_CLUSTER = Path("build/kafka/kafka.json")
 
 
 @click.group()
@@ -166,7 +167,7 @@ async def make_broker(home: Home, rules: Rules) -> Broker:
         kind = "is not in the directory" if listed is None else f"is of kind {listed.kind.label}"
         raise ConfigError(f"{home.agency} {kind}; the broker runs on the home of an agency of kind hub")
     path = home.config.path(home.folder, home.config.stream)
-    stream = await EmbeddedStream.open(path, principal=BROKER, clock=home.clock)
+    stream = await open_stream(path, principal=BROKER, clock=home.clock)
     return Broker(
         agency=home.agency,
         key=home.ring.signing,
@@ -182,7 +183,10 @@ async def make_broker(home: Home, rules: Rules) -> Broker:
 @broker.command("run")
 @click.pass_context
 def broker_run(ctx: click.Context) -> None:
-    """Dispatch until stopped (SIGTERM or Ctrl-C). The home is that of an agency of kind hub."""
+    """Dispatch until stopped (SIGTERM or Ctrl-C). The home is that of an agency of kind hub.
+
+    On Kafka any number of these may run, here and elsewhere; they divide the work among them.
+    """
 
     def seen(verdicts: Verdicts) -> None:
         for verdict in verdicts:
@@ -198,7 +202,8 @@ def broker_run(ctx: click.Context) -> None:
 
     async def run() -> None:
         home = open_home(ctx)
-        with only_one(home.folder):
+        shared = is_kafka(home.config.path(home.folder, home.config.stream))
+        with contextlib.nullcontext() if shared else only_one(home.folder):
             await _run_broker(home, seen)
         click.echo("stopped; what was not committed is dispatched again at the next start")
 
@@ -228,11 +233,19 @@ async def _run_broker(home: Home, seen: Callable[[Verdicts], None]) -> None:
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the result here."
 )
-@click.option("--stream", type=click.Choice(["embedded"]), default="embedded", show_default=True)
+@click.option("--stream", type=click.Choice(["embedded", "kafka"]), default="embedded", show_default=True)
+@click.option(
+    "--cluster",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=LOCAL_CLUSTER,
+    show_default=True,
+    help="With --stream kafka: the cluster's settings; make kafka starts one here.",
+)
 @click.pass_context
-def demo(ctx: click.Context, folder: Path | None, json_file: Path | None, stream: str) -> int:
+def demo(ctx: click.Context, folder: Path | None, json_file: Path | None, stream: str, cluster: Path) -> int:
     """Play the demo case (a girl is missed, found and brought home) with seventeen agencies and a broker."""
     where: Path = folder or home_folder(ctx)
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise ConfigError(f"--json: the folder {json_file.absolute().parent} is not there; make it first")
-    return asyncio.run(play(where, json_file=json_file, echo=click.echo))
+    on = cluster if stream == "kafka" else None
+    return asyncio.run(play(where, json_file=json_file, echo=click.echo, cluster=on))

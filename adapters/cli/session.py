@@ -21,7 +21,7 @@ from broker.clock import SystemClock, SystemRandom
 from broker.errors import ConfigError, InputError, StreamError
 from broker.keys.files import KeyFile, Passphrase, Secret
 from broker.names import AgencyId, EventId
-from broker.stream.embedded import EmbeddedStream
+from broker.stream.opening import open_stream
 from broker.stream.topics import in_topic, member
 
 MANY: Final = 100
@@ -104,7 +104,7 @@ async def open_adapter(home: Home, rules: Rules) -> Adapter:
     """
     ground = home.ground(rules)
     path = home.config.path(home.folder, home.config.stream)
-    stream = await EmbeddedStream.open(path, principal=member(home.agency), clock=home.clock)
+    stream = await open_stream(path, principal=member(home.agency), clock=home.clock)
     return Adapter.over(home, stream, rules, ground)
 
 

@@ -66,8 +66,9 @@ async def play(home: Path, *, json_file: Path | None, echo: Echo, cluster: Path 
     script = Script.load()
     clock = SetClock(Millis(script.steps[0].at - HOUR))
     exchange = await Exchange.create(home, script.agencies, clock=clock, random=SystemRandom(), cluster=cluster)
+    broker = await exchange.broker(HUB)
     try:
-        stage = Stage(exchange, await exchange.broker(HUB), script, clock, echo, clock.at)
+        stage = Stage(exchange, broker, script, clock, echo, clock.at)
         await stage.play()
         result = stage.result
         if json_file is not None:
@@ -75,6 +76,7 @@ async def play(home: Path, *, json_file: Path | None, echo: Echo, cluster: Path 
             json_file.write_text(json.dumps(as_json(case.hex(), result), indent=1, ensure_ascii=False) + "\n", "utf-8")
         return 0 if stage.sound else 1
     finally:
+        await broker.stream.close()
         await exchange.close()
 
 

@@ -30,7 +30,11 @@ _BATCH: Final = 200
 _LOOK_SECONDS: Final = 0.01
 Entry = tuple[int, str, int, str, str, int, int]
 """An access list entry as ``wire.create_acls`` writes it."""
-_SENDER_TIME: Final = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
+_SENDER_TIME: Final = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+    "retention.ms": "-1",  # played time may lie long ago
+}
 
 
 @dataclass(slots=True)

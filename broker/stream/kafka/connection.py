@@ -133,14 +133,14 @@ class Connection:
                     with suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(self.client.force_metadata_update(), REQUEST_SECONDS)
 
-    async def topic(self, name: str) -> Topic:
+    async def topic(self, name: str, *, seconds: float = CALL_SECONDS) -> Topic:
         """The topic of this name.
 
         Raises:
             StreamError: the cluster has none, or does not let this principal know of it.
         """
         found = self._topics.get(name)
-        return found if found is not None else await self.insist(lambda: self._described(name))
+        return found if found is not None else await self.insist(lambda: self._described(name), seconds=seconds)
 
     async def current(self, name: str) -> Topic:
         """The topic of this name, for use within ``insist``: raises what the client library raises."""

@@ -67,7 +67,7 @@ class KafkaStream:
                 topics.require_write(self._principal, message.topic)
                 checks.require_within_limits(message)
             for message in messages:
-                topic = await self._connection.topic(message.topic)
+                topic = await self._connection.topic(message.topic, seconds=self._writer.seconds)
                 rows.append(Row(topic.physical, topics.partition_of(message.key, topic.partitions), message))
             if not rows:
                 return []
