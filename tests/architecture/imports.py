@@ -25,7 +25,7 @@ FENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "pydantic_core": ("broker.event", "broker.trust", "broker.service", "adapters"),
     "starlette": ("broker.service", "adapters"),
     "uvicorn": ("broker.service", "adapters"),
-    "sqlite3": ("broker.stream", "broker.keys", "adapters"),
+    "sqlite3": ("broker.stream", "broker.keys", "broker.tlog", "adapters"),
 }
 """Third party (and ``sqlite3``) to the only packages that may import it; what is not here, nobody may."""
 
