@@ -1,8 +1,8 @@
 """Streams for tests: the drivers that a test runs on, and one real Kafka node for a whole run.
 
-``CASEBRIDGE_TEST_STREAM`` names one driver; without it every test runs on both. The node is started by the first test
-that needs it, shared by all workers, and ends with the run. Where it cannot be had, tests on it are left out, which
-says what to install; in CI that fails the run.
+``CASEBRIDGE_TEST_STREAM`` names one driver; without it, and always in CI, every test runs on both. The node is started by the first test
+that needs it, shared by all workers, and ends with the run. Where it cannot be had the tests on it are left out, and
+``make test`` says what to install; in CI that fails the run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ from broker.stream.kafka.settings import Settings
 from deploy.kafka import background, jars, pki
 from deploy.kafka.local import CLIENT_FILE, TOPICS
 
-DRIVERS: Final = tuple(filter(None, [os.environ.get("CASEBRIDGE_TEST_STREAM")])) or ("embedded", "kafka")
+_CI: Final = bool(os.environ.get("CI"))
+_CHOSEN: Final = None if _CI else os.environ.get("CASEBRIDGE_TEST_STREAM")
+LEFT_OUT: Final = "" if _CI or _CHOSEN == "kafka" else jars.missing()
+"""Why there are no tests on Kafka in this run; ``make test`` says it. In CI there are always some."""
+DRIVERS: Final = (_CHOSEN,) if _CHOSEN else ("embedded",) if LEFT_OUT else ("embedded", "kafka")
 _numbers = itertools.count(1)
 _cluster: Path | None = None
 

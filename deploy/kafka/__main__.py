@@ -29,6 +29,7 @@ def main() -> None:
         if name == "issue":
             command.add_argument("names", nargs="+")
     commands.add_parser("jars", help="fetch and check Kafka's jars")
+    commands.add_parser("missing", help="say what the tests on Kafka lack; nothing where they lack nothing")
     given = parser.parse_args()
     try:
         _run(given)
@@ -38,6 +39,9 @@ def main() -> None:
 
 def _run(given: argparse.Namespace) -> None:
     match given.command:
+        case "missing":
+            if jars.missing():
+                print(f"the tests on Kafka are left out: {jars.missing()}")
         case "jars":
             jars.require_java()
             print(jars.ensure())

@@ -77,6 +77,18 @@ def require_java() -> str:
 
 
 @cache
+def missing() -> str:
+    """What is to be installed before Kafka can run here; empty where nothing is. Fetches nothing."""
+    try:
+        require_java()
+    except Missing as error:
+        return str(error)
+    if any(folder().glob("*.jar")) or shutil.which("mvn"):
+        return ""
+    return f"no mvn here: {MISSING}"
+
+
+@cache
 def ensure() -> Path:
     """The folder with all jars, fetched where they are not there yet; each is checked, once in a process.
 
