@@ -17,6 +17,7 @@ from adapters.inbox_file import State
 from adapters.opener import Block, Opener
 from adapters.publisher import Publisher
 from adapters.receiver import NOTICE, Receiver, Taken
+from adapters.review import Reviewer
 from broker.audit.record import NO_CASE, Chain, Kind, Step
 from broker.errors import InputError, Refused
 from broker.names import CaseRef, Compartment, Digest, EventId
@@ -42,7 +43,9 @@ class Adapter:
     publisher: Publisher
     receiver: Receiver
     opener: Opener
+    reviewer: Reviewer
     _settled: bool = False
+    _compared: bool = False
 
     @classmethod
     def over(cls, home: Home, stream: Stream, rules: Rules, ground: BundleGround) -> Self:
@@ -64,6 +67,7 @@ class Adapter:
                 Judge(home.agency, ground, rules.table, rules.catalogue, rules.policy.decide),
             ),
             Opener(home, rules, ground, files),
+            Reviewer(home, rules, ground, files),
         )
 
     async def send(self, *, stop: Callable[[], bool] = lambda: False) -> int:
@@ -128,7 +132,7 @@ class Adapter:
         seen: Callable[[Taken], None] = lambda _: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> int:
-        """Takes in what stands in this agency's topic; how many messages.
+        """Takes in what stands in this agency's topic, and, as an auditor, compares it; how many messages.
 
         Args:
             wait: seconds to wait for the first message.
@@ -156,6 +160,10 @@ class Adapter:
         if not settled:
             self._settle()
         self._settled = True
+        self._compared &= not count
+        if not self._compared and not stop():
+            await self.reviewer.review()
+            self._compared = True
         return count
 
     def _settle(self) -> None:

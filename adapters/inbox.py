@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from adapters.casebook import Casebook
 from adapters.db import Database
+from adapters.findings import Findings
 from adapters.inbox_file import FORMAT, Arrival, Opening, Receipt, Slice, State, insert, select
 from broker.clock import Clock
 from broker.errors import InputError, StoreError
@@ -44,6 +45,7 @@ class Inbox:
         """Use ``open``."""
         self._db, self._clock = database, clock
         self.casebook = Casebook(database)
+        self.findings = Findings(database, clock)
 
     @classmethod
     def open(cls, path: Path, *, clock: Clock, factory: type[Connection] = Connection, busy_ms: int = BUSY_MS) -> Self:

@@ -20,7 +20,7 @@ from broker.stream.sqlite_file import Format
 FORMAT: Final = Format(
     what="inbox",
     application_id=0x43424931,  # "CBI1"
-    version=1,
+    version=2,
     error=StoreError,
     # One envelope is in the inbox once. What is in quarantine does not count: a bad slice of an envelope must
     # not keep out the good one that comes later, and the same bad bytes are kept once.
@@ -70,7 +70,13 @@ FORMAT: Final = Format(
         CREATE TABLE labels (
             case_ref BLOB NOT NULL, person BLOB NOT NULL, alias TEXT NOT NULL,
             PRIMARY KEY (case_ref, person), UNIQUE (case_ref, alias)
-        ) STRICT, WITHOUT ROWID
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE reviews (root BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+        CREATE TABLE findings (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, root BLOB NOT NULL, event_id BLOB NOT NULL, case_ref BLOB NOT NULL,
+            check_number INTEGER NOT NULL, agency TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL
+        ) STRICT;
+        CREATE INDEX findings_of_case ON findings (case_ref, id)
     """,
 )
 

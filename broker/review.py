@@ -2,7 +2,8 @@
 
 A finding is no verdict: an accepted envelope stays valid, its blocks stay with those who have them. It names the
 agency to be asked. ``review_rows`` needs what an auditor receives of every event; ``review_parts`` needs the envelope
-too, to see that the ledger tells the truth about it.
+too, to see that the ledger tells the truth about it. Whatever an author wrote into its ledger ends in findings, never
+in an error.
 """
 
 from __future__ import annotations
@@ -11,25 +12,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from broker.authority import basis, fold
+from broker.audit.knowledge import Known, Told
+from broker.authority import basis
 from broker.authority import roles as rules
 from broker.authority.basis import Decide, Setting
 from broker.authority.model import Entry, Fact, Held
-from broker.authority.state import CaseState
-from broker.authority.table import Table
 from broker.checks import Check
 from broker.errors import InputError, Invalid
 from broker.event.catalogue import Catalogue
-from broker.names import AgencyId, Basis, EventId
+from broker.names import AgencyId, Basis, Compartment
 from broker.receive import entry_of, setting_of
 from broker.seal.envelope import Envelope
-from broker.seal.ground import Ground
 from broker.seal.ledger import ledger
 from broker.seal.open import View
 from broker.seal.parts import PartKind
 from broker.seal.seal import LEDGER_LABEL
 from broker.seal.slot import Row, SlotForm, read_slot
 from broker.trust.directory import Agency
+
+_GIVING = frozenset({"access.grant", "disclosure.decision"})
+"""Controls that carry old blocks to whom they grant them."""
 
 
 class Finding(NamedTuple):
@@ -43,40 +45,50 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What an auditor judges by: the rules, the case as far as it is known (``state``), and who got each event."""
+    """What an auditor judges by: the rules, and the case up to and with the event at hand."""
 
-    ground: Ground
-    table: Table
     catalogue: Catalogue
     decide: Decide
-    state: CaseState
-    told: Mapping[EventId, frozenset[AgencyId]]
+    known: Known
 
 
-def readers(view: View) -> frozenset[AgencyId]:
-    """The agencies that an event was sealed to, by its ledger.
-
-    Raises:
-        KeyUnavailable, Invalid: as ``ledger``.
-    """
-    return frozenset(row.reader for row, _ in ledger(view))
-
-
-def review_rows(view: View, fact: Fact, review: Review) -> list[Finding]:
-    """Checks 52 to 54 from the ledger alone.
+def told(view: View, fact: Fact) -> Told:
+    """An event as its ledger shows it; without rows where the ledger cannot be read.
 
     Raises:
-        KeyUnavailable: the viewer is neither author nor auditor.
+        KeyUnavailable: the viewer is neither author nor auditor, or erased its key.
     """
     try:
         rows = [row for row, _ in ledger(view)]
+    except Invalid:
+        rows = []
+    header, credentials = view.slice.header, view.credentials
+    return Told(fact, header.sealed_at, header.seen, credentials.claims, credentials.case_salt, rows)
+
+
+def review_rows(view: View, event: Told, review: Review) -> list[Finding]:
+    """Checks 52 to 54 from the ledger alone; ``review.known`` has the event already.
+
+    Raises:
+        KeyUnavailable: as ``told``.
+    """
+    author = event.fact.author
+    try:
+        ledger(view)
     except Invalid as error:
-        return [Finding(Check.LEDGER_ROWS, fact.author, str(error))]
-    found = list(_labels(rows, fact.author))
-    setting = setting_of(view, fact, review.catalogue, review.table, review.state)
-    for row in rows:
-        found += _wider(row, setting, fact, review)
-    return found + _not_addressed(rows, view.slice.header.seen, fact, review)
+        return [Finding(Check.LEDGER_ROWS, author, f"the ledger cannot be read: {error}")]
+    found = list(_labels(event.rows, author))
+    known = review.known
+    setting = setting_of(view, event.fact, review.catalogue, known.table, known.state)
+    for row in event.rows:
+        found += _wider(row, setting, event.fact, review)
+    has_row = {row.reader for row in event.rows}
+    found += [
+        Finding(Check.MUST_ADDRESS, agency.id, f"{agency.id} must be addressed as {role.label} and is not")
+        for role, agency in known.must_address(event)
+        if agency.id not in has_row
+    ]
+    return found
 
 
 def review_parts(view: View, envelope: Envelope) -> list[Finding]:
@@ -116,12 +128,17 @@ def _differing(
         Finding(Check.LEDGER_ROWS, author, f"{reader} has a slot and no row")
         for reader in sorted(slots.keys() - set(named))
     ]
-    if named != sorted(set(named)):
-        found.append(Finding(Check.LEDGER_ROWS, author, "the rows are not one for each reader, in order"))
+    found += [
+        Finding(Check.LEDGER_ROWS, author, f"{reader} has more than one row")
+        for reader in sorted(slots)
+        if named.count(reader) > 1
+    ]
+    if named != sorted(named):
+        found.append(Finding(Check.LEDGER_ROWS, author, "the rows are not in the order of the readers' ids"))
     for row, digest in rows:
         slot = slots.get(row.reader)
-        if slot is None:
-            found.append(Finding(Check.LEDGER_ROWS, author, f"{row.reader} has a row and no slot"))
+        if slot is None:  # its name is whatever the author wrote, so it is not repeated
+            found.append(Finding(Check.LEDGER_ROWS, author, "a row is for a reader that has no slot"))
         elif slot.row_digest != digest:
             found.append(Finding(Check.LEDGER_ROWS, author, f"the slot of {row.reader} shows another row"))
         elif sorted(entry.part for entry in row.entries) != list(slot.parts):
@@ -148,8 +165,10 @@ def _wider(row: Row, setting: Setting, fact: Fact, review: Review) -> list[Findi
 
     A mandate that the row cites may be unknown to the auditor. The reader has verified it; here its digest stands.
     """
+    reader = review.known.ground.directory(fact.accepted_at).find(row.reader)
+    if reader is None:
+        return [Finding(Check.OVER_SHARED, fact.author, "a row is for an agency that the directory does not list")]
     found = []
-    reader = review.ground.directory(fact.accepted_at).agency(row.reader)
     for entry in map(entry_of, row.entries):
         try:
             _check_entry(entry, reader, row.roles, setting, fact, review)
@@ -162,23 +181,28 @@ def _wider(row: Row, setting: Setting, fact: Fact, review: Review) -> list[Findi
 def _check_entry(
     entry: Entry, reader: Agency, roles: Sequence[Held], setting: Setting, fact: Fact, review: Review
 ) -> None:
-    if entry.basis is not Basis.ROLE:
-        basis.check_basis(
-            entry,
-            reader=reader,
-            roles=roles,
-            given=(),
-            setting=setting,
-            grants={one.id: one for one in review.state.live_grants(reader.id, fact.accepted_at, fact.position)},
-            decide=review.decide,
-            accepted_at=fact.accepted_at,
-            table=review.table,
-        )
+    known = review.known
+    if entry.basis is Basis.ROLE:
+        mine = [held for held in roles if _stated(held, entry) and _holds(held, reader, fact, known)]
+        if not mine:
+            raise Invalid(Check.ROLE, "the reader does not hold the role stated")
+        basis.check_rule(entry, mine, reader, setting, review.decide)
         return
-    mine = [held for held in roles if _stated(held, entry) and _holds(held, reader, fact, review)]
-    if not mine:
-        raise Invalid(Check.ROLE, "the reader does not hold the role stated")
-    basis.check_rule(entry, mine, reader, setting, review.decide)
+    if entry.block[0] is Compartment.DISCLOSURE and reader.id != fact.author:
+        grant = known.state.grants.get(fact.event_id)
+        if setting.control not in _GIVING or (grant is not None and grant.agency != reader.id):
+            raise Invalid(Check.GRANT, "old blocks are shown to an agency to which this event grants nothing")
+    basis.check_basis(
+        entry,
+        reader=reader,
+        roles=roles,
+        given=(),
+        setting=setting,
+        grants={one.id: one for one in known.state.live_grants(reader.id, fact.accepted_at, fact.position)},
+        decide=review.decide,
+        accepted_at=fact.accepted_at,
+        table=known.table,
+    )
 
 
 def _stated(held: Held, entry: Entry) -> bool:
@@ -186,42 +210,8 @@ def _stated(held: Held, entry: Entry) -> bool:
     return held.role is entry.role and (person is None or held.person in (None, person))
 
 
-def _holds(held: Held, reader: Agency, fact: Fact, review: Review) -> bool:
-    if held.mandate is not None and held.mandate not in review.state.given:
-        return review.table.permits(held.role, reader.kind)
-    given = list(review.state.given.values())
-    return rules.proves(held, agency=reader, given=given, at=fact.accepted_at, table=review.table)
-
-
-def _not_addressed(rows: Sequence[Row], seen: int, fact: Fact, review: Review) -> list[Finding]:
-    """Check 53: of the roles that must be addressed, the holders that the author could know have a row."""
-    state = _known_to(fact, seen, review)
-    musts = rules.must_address(
-        review.table,
-        fold.add(state, fact),
-        review.ground.directory(fact.accepted_at),
-        event_type=fact.type,
-        variant=fact.variant,
-        persons=fact.persons,
-        before=list(fact.phases.values()),
-        at=fact.accepted_at,
-    )
-    has_row = {row.reader for row in rows}
-    return [
-        Finding(Check.MUST_ADDRESS, agency.id, f"{agency.id} must be addressed as {role.label} and is not")
-        for role, agencies in musts
-        for agency in agencies
-        if agency.id not in has_row
-    ]
-
-
-def _known_to(fact: Fact, seen: int, review: Review) -> CaseState:
-    """The case as the author of an event could know it when it was sealed: what it had been sent and had processed."""
-    known = [
-        one
-        for one in review.state.facts.values()
-        if one.event_id != fact.event_id
-        and one.position <= seen
-        and (one.author == fact.author or fact.author in review.told.get(one.event_id, ()))
-    ]
-    return fold.fold(fact.case, known, table=review.table)
+def _holds(held: Held, reader: Agency, fact: Fact, known: Known) -> bool:
+    if held.mandate is not None and held.mandate not in known.state.given:
+        return known.table.permits(held.role, reader.kind)
+    given = list(known.state.given.values())
+    return rules.proves(held, agency=reader, given=given, at=fact.accepted_at, table=known.table)

@@ -11,7 +11,7 @@ from adapters.cli.session import SHORT, agency_name, event_id, print_json, table
 from adapters.inbox_file import Slice, State
 from broker.checks import Check
 from broker.clock import ist, rfc3339
-from broker.names import case_name
+from broker.names import CaseRef, case_name
 
 
 def slice_json(one: Slice) -> dict[str, Any]:
@@ -59,26 +59,56 @@ def print_incidents(found: list[dict[str, Any]]) -> None:
         click.secho(f"incident, check {one['check']}: {what}; tell the exchange's operator", fg="red")
 
 
+def findings(adapter: Adapter, case: CaseRef | None = None) -> list[dict[str, Any]] | None:
+    """What an auditor found in ledgers; None for all others, who compare nothing."""
+    if not adapter.reviewer.at_work:
+        return None
+    return [
+        {
+            "event": uuid_text(one.event_id),
+            "caseName": case_name(one.case),
+            "check": one.check,
+            "agency": one.agency,
+            "finding": one.reason,
+            "foundAt": rfc3339(one.at),
+        }
+        for one in adapter.home.inbox.findings.found(case)
+    ]
+
+
+def print_findings(adapter: Adapter, found: list[dict[str, Any]]) -> None:
+    """Findings in words, each with the agency to be asked."""
+    for one in found:
+        click.secho(
+            f"finding, check {one['check']}: {one['finding']}; event {one['event'][:SHORT]} of {one['caseName']}, "
+            f"ask {agency_name(adapter, one['agency'])}",
+            fg="red",
+        )
+
+
 @click.command()
 @click.argument("event", required=False)
-@click.option("--fail-if-any", is_flag=True, help="Exit with 1 if something is in quarantine.")
+@click.option("--fail-if-any", is_flag=True, help="Exit with 1 if something is listed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def quarantine(ctx: click.Context, event: str | None, fail_if_any: bool, as_json: bool) -> int:
     """List what failed a check, here or at the broker: the number of the check, its name and the reason.
 
-    With EVENT, only what concerns that event. An event in quarantine changes nothing and is never opened.
+    With EVENT, only what concerns that event. An event in quarantine changes nothing and is never opened. An auditor
+    is told, too, what it found in ledgers: those events are valid, and stay so.
     """
 
     async def work(adapter: Adapter) -> int:
         inbox = adapter.home.inbox
+        told = findings(adapter)
         if event is None:
             found, odd = inbox.slices(state=State.QUARANTINED, limit=1_000), incidents(adapter)
         else:
-            of_event = inbox.slices_of(event_id(adapter, event))
-            found, odd = [one for one in of_event if one.arrival.state is State.QUARANTINED], []
+            named = event_id(adapter, event)
+            found, odd = [one for one in inbox.slices_of(named) if one.arrival.state is State.QUARANTINED], []
+            told = told and [one for one in told if one["event"] == uuid_text(named)]
         if as_json:
-            print_json({"quarantine": [slice_json(one) for one in found], "incidents": odd})
+            print_json({"quarantine": [slice_json(one) for one in found], "incidents": odd, "findings": told})
         elif not found:
             click.echo("Nothing is in quarantine." if event is None else "Nothing of this event is in quarantine.")
         elif event is None:
@@ -88,7 +118,8 @@ def quarantine(ctx: click.Context, event: str | None, fail_if_any: bool, as_json
                 _print_one(adapter, one)
         if not as_json:
             print_incidents(odd)
-        return 1 if fail_if_any and (found or odd) else 0
+            print_findings(adapter, told or [])
+        return 1 if fail_if_any and (found or odd or told) else 0
 
     return with_adapter(ctx, work)
 

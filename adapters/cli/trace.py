@@ -8,15 +8,12 @@ import click
 
 from adapters.adapter import Adapter
 from adapters.casefile import CaseFile
-from adapters.cli.faults import incidents, print_incidents
+from adapters.cli.faults import findings, incidents, print_findings, print_incidents
 from adapters.cli.read import ist_of
-from adapters.cli.session import SHORT, agency_name, print_json, table, uuid_text, with_adapter
-from adapters.review import Reviewer
+from adapters.cli.session import agency_name, print_json, table, uuid_text, with_adapter
 from broker.authority.model import Fact
 from broker.clock import rfc3339
 from broker.names import case_name
-from broker.stream.embedded import EmbeddedStream
-from broker.stream.topics import auditor
 
 
 @click.command()
@@ -32,7 +29,9 @@ def trace(ctx: click.Context, case: str, as_json: bool) -> None:
     async def work(adapter: Adapter) -> None:
         file = adapter.files.get(adapter.files.known(case))
         said = _trace_json(adapter, file)
-        said["findings"] = await _findings(adapter, file, offline=ctx.obj["offline"])
+        said["findings"] = findings(adapter, file.case)
+        if said["findings"] is not None:
+            said["notCompared"] = adapter.home.inbox.findings.left(file.case)
         if as_json:
             print_json(said)
         else:
@@ -67,27 +66,6 @@ def _trace_json(adapter: Adapter, file: CaseFile) -> dict[str, Any]:
         ],
         "incidents": incidents(adapter),
     }
-
-
-async def _findings(adapter: Adapter, file: CaseFile, *, offline: bool) -> list[dict[str, Any]] | None:
-    """What an auditor finds in the ledgers of a case; None for all others, who have no ledger."""
-    home = adapter.home
-    if home.agency not in adapter.ground.auditors(home.clock.now()):
-        return None
-    reviewer = Reviewer(adapter.rules, adapter.ground)
-    found = [*reviewer.ledgers(file).items()]
-    if not offline:
-        path = home.config.path(home.folder, home.config.stream)
-        stream = await EmbeddedStream.open(path, principal=auditor(home.agency), clock=home.clock)
-        try:
-            found += (await reviewer.envelopes(file, stream)).items()
-        finally:
-            await stream.close()
-    return [
-        {"event": uuid_text(event), "check": int(one.check), "agency": one.agency, "finding": one.reason}
-        for event, findings in found
-        for one in findings
-    ]
 
 
 def _message_json(adapter: Adapter, file: CaseFile, fact: Fact) -> dict[str, Any]:
@@ -158,11 +136,10 @@ def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:
         what = ", ".join(one["compartments"])
         click.echo(f"grant by {one['by']} to {one['to']}: {what}, until {ist_of(one['until'])}, {state}")
     print_incidents(said["incidents"])
-    if said["findings"] == []:
-        click.secho("Every ledger fits its envelope and the rules.", fg="green")
-    for one in said["findings"] or ():
-        click.secho(
-            f"finding, check {one['check']}: {one['finding']}; event {one['event'][:SHORT]}, "
-            f"ask {agency_name(adapter, one['agency'])}",
-            fg="red",
-        )
+    if said["findings"] is not None:
+        print_findings(adapter, said["findings"])
+        if said["notCompared"]:
+            count = said["notCompared"]
+            click.secho(f"messages not compared with their ledgers yet, or erased since: {count}", fg="yellow")
+        elif not said["findings"]:
+            click.secho("Every ledger fits its envelope and the rules.", fg="green")

@@ -14,7 +14,8 @@ from broker.authority.state import CaseState, Effect, Holder
 from broker.clock import DAY
 from broker.names import AgencyId, Compartment, EventId, Millis, PersonRef, Phase, Role
 
-_AFTER_DISCHARGE = 30 * DAY
+AFTER_DISCHARGE = 30 * DAY
+"""How long a shelter keeps its role after the person left it (domain §5.2.4)."""
 _AFTER_REPLY = 90 * DAY
 _DISCHARGED = frozenset({"discharged", "transferred", "refused-full"})
 _DECISIONS = frozenset({"grant", "part-grant"})
@@ -137,7 +138,7 @@ def _discharge(state: CaseState, fact: Fact, persons: Iterable[PersonRef]) -> No
         if fact.coded.get(("place.status", person)) in _DISCHARGED:
             for holder in state.roles(fact.author, person, fact.accepted_at):
                 if holder.given.mandate.role is Role.SH:
-                    _end_at(state, holder, fact.accepted_at + _AFTER_DISCHARGE, fact.event_id)
+                    _end_at(state, holder, fact.accepted_at + AFTER_DISCHARGE, fact.event_id)
 
 
 def _reply(state: CaseState, fact: Fact, persons: Iterable[PersonRef]) -> None:
