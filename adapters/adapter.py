@@ -19,7 +19,7 @@ from adapters.publisher import Publisher
 from adapters.receiver import NOTICE, Receiver, Taken
 from adapters.review import Reviewer
 from broker.audit.record import NO_CASE, Chain, Kind, Step
-from broker.errors import InputError, Refused
+from broker.errors import InputError, KeyUnavailable, Refused
 from broker.names import CaseRef, Compartment, Digest, EventId
 from broker.receive import Judge
 from broker.seal.ground import BundleGround
@@ -190,12 +190,12 @@ class Adapter:
         """Opens blocks of an event; an attempt that is refused leaves a signed record too.
 
         Raises:
-            InputError, Refused: see ``Opener.open``.
+            InputError, Refused, KeyUnavailable: see ``Opener.open``.
             StoreError: the receipt could not be kept; nothing was opened.
         """
         try:
             blocks = self.opener.open(event, post=post, purpose=purpose, compartments=compartments, person=person)
-        except (InputError, Refused):
+        except (InputError, Refused, KeyUnavailable):
             self._deny(event, post, purpose, compartments)
             raise
         closed = [block.compartment for block in blocks if block.refused]

@@ -90,7 +90,11 @@ class CaseFile:
         return link
 
     def granted(self, event: EventId, grant: EventId, label: Label) -> bytes | None:
-        """The disclosure by which a grant shows this block of that event, or None."""
+        """The disclosure by which a grant shows this block of that event, or None.
+
+        Raises:
+            KeyUnavailable: what the grant showed was erased.
+        """
         holder = self._kept.get(grant)
         if holder is None:
             return None

@@ -12,7 +12,7 @@ from adapters.home import Home, Rules
 from adapters.inbox_file import State
 from adapters.kept import Kept, recall
 from broker.errors import InputError, KeyUnavailable
-from broker.names import CaseRef, EventId, PersonRef, case_name
+from broker.names import CaseRef, EventId, Millis, PersonRef, case_name
 from broker.receive import recall_fact
 from broker.seal.ground import Ground
 
@@ -28,7 +28,7 @@ class CaseFiles:
     rules: Rules
     ground: Ground
     _open: OrderedDict[CaseRef, CaseFile] = field(default_factory=OrderedDict)
-    _version: int = -1
+    _version: tuple[int, int] = (-1, -1)
 
     def get(self, case: CaseRef) -> CaseFile:
         """The file of a case, empty where nothing is known."""
@@ -44,8 +44,8 @@ class CaseFiles:
             self._open.popitem(last=False)
 
     def refresh(self) -> None:
-        """Forgets, if another process of this home has stored something since; not in the middle of a batch."""
-        version = self.home.inbox.version
+        """Forgets, if another process of this home has stored or erased something; not in the middle of a batch."""
+        version = (self.home.inbox.version, self.home.keystore.version)
         if version != self._version:
             self._open.clear()
             self._version = version
@@ -102,6 +102,14 @@ class CaseFiles:
         for person, name in self.get(case).aliases.items():
             if alias in (name, person.hex()):
                 return person
+        return None
+
+    def erased(self, event: EventId) -> Millis | None:
+        """When this agency erased the case of an event that it had received; None where it did not."""
+        for one in self.home.inbox.slices_of(event):
+            if one.arrival.state is State.RECEIVED and self.get(one.arrival.case).kept(event) is None:
+                whole = [erasure.at for erasure in self.home.keystore.erasures(one.arrival.case) if not erasure.person]
+                return whole[-1] if whole else None
         return None
 
     def aliases(self, case: CaseRef) -> Mapping[PersonRef, str]:

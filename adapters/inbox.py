@@ -20,7 +20,7 @@ from adapters.findings import Findings
 from adapters.inbox_file import FORMAT, Arrival, Opening, Receipt, Slice, State, insert, select
 from broker.clock import Clock
 from broker.errors import InputError, StoreError
-from broker.names import CaseRef, Compartment, Digest, EventId
+from broker.names import CaseRef, Compartment, Digest, EventId, Millis
 from broker.stream.sqlite_file import BUSY_MS
 
 NO_PREVIOUS: Final = Digest(bytes(32))
@@ -148,6 +148,12 @@ class Inbox:
     def pending(self, limit: int = 1_000) -> list[Slice]:
         """What waits, in the order of its arrival."""
         return self._rows("state = 2 ORDER BY id LIMIT ?", limit)
+
+    def latest(self) -> dict[int, Millis]:
+        """For each partition of the events: when the broker accepted the newest of what is valid here. Reads it all."""
+        with self._db.reading() as db:
+            rows = db.execute("SELECT partition, MAX(accepted_at) FROM slices WHERE state = 1 GROUP BY partition")
+            return dict(rows.fetchall())
 
     def received(self, number: int, *, kept: bytes | None = None) -> None:
         """What waited is valid now. ``kept`` replaces the slice, when its slot is no longer needed.

@@ -13,9 +13,11 @@ from typing import Final
 from broker.errors import KeyUnavailable
 from broker.keys.keystore import Keystore, SeedEntry
 from broker.names import Compartment, PersonRef
+from broker.receive import granted_links
 from broker.seal.acceptance import Acceptance, decode_acceptance
 from broker.seal.block import Label, RawSeed, Seed, decrypt, encrypt
 from broker.seal.credentials import Credentials, decode_credentials
+from broker.seal.disclosure import decode_disclosure
 from broker.seal.envelope import Slice, decode_slice
 from broker.seal.open import Received, open_block
 from broker.seal.seal import CREDENTIALS_LABEL
@@ -55,7 +57,13 @@ class Kept:
         Raises:
             KeyUnavailable: the reader was not given it, or it was erased.
         """
-        return self.keystore.get(self.slice.header.case_ref, _whose(label), self.slice.root, self.part(label))
+        case, root, part = self.slice.header.case_ref, self.slice.root, self.part(label)
+        if label.compartment is not Compartment.DISCLOSURE:
+            return self.keystore.get(case, _whose(label), root, part)
+        for person, number in self.keystore.parts(case, root):
+            if number == part:
+                return self.keystore.get(case, person, root, part)
+        raise KeyUnavailable("the key of this block is not here: this agency erased it")
 
     def open(self, label: Label) -> bytes:
         """The content of a block of the row.
@@ -68,9 +76,7 @@ class Kept:
 
     def disclose_seed(self, label: Label) -> bytes:
         """The seed itself, to hand it on under a grant or as a link of a chain."""
-        return self.keystore.get(
-            self.slice.header.case_ref, _whose(label), self.slice.root, self.part(label)
-        ).disclose()
+        return self.seed(label).disclose()
 
 
 def _whose(label: Label) -> PersonRef | None:
@@ -80,6 +86,12 @@ def _whose(label: Label) -> PersonRef | None:
     must outlive the erasure of that person's content.
     """
     return None if label.compartment is Compartment.MANDATE else label.person
+
+
+def _shown(received: Received) -> PersonRef | None:
+    """Whose old blocks a grant shows: they go when that person is erased, like those that came by themselves."""
+    labels = [decode_disclosure(link).label for link in granted_links(received)]
+    return min((label.person for label in labels if label.person is not None), default=None)
 
 
 def to_keep(received: Received) -> tuple[list[SeedEntry], bytes]:
@@ -94,10 +106,9 @@ def to_keep(received: Received) -> tuple[list[SeedEntry], bytes]:
         SeedEntry(case, None, root, _MEMO_PART, memo_seed),
         SeedEntry(case, None, root, _CREDENTIALS_PART, received.content.credentials_seed),
     ]
-    entries += [
-        SeedEntry(case, _whose(entry.label), root, entry.part, seed)
-        for entry, seed in zip(received.row.entries, received.content.seeds, strict=True)
-    ]
+    for entry, seed in zip(received.row.entries, received.content.seeds, strict=True):
+        handed_on = entry.label.compartment is Compartment.DISCLOSURE
+        entries.append(SeedEntry(case, _shown(received) if handed_on else _whose(entry.label), root, entry.part, seed))
     said = received.content._replace(credentials_seed=_NO_SEED, seeds=(_NO_SEED,) * len(received.content.seeds))
     return entries, encrypt(memo_seed, _MEMO + root, said.encode())
 

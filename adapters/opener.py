@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from adapters.casefile import CaseFile
 from adapters.casefiles import CaseFiles
@@ -12,6 +12,7 @@ from adapters.home import Home, Rules
 from adapters.inbox_file import Opening
 from adapters.kept import Kept
 from broker.authority.model import Fact, Grant
+from broker.clock import rfc3339
 from broker.errors import InputError, Invalid, KeyUnavailable, Refused
 from broker.event.codec import decode_block
 from broker.event.record import to_native
@@ -23,6 +24,9 @@ from broker.seal.check import Verified
 from broker.seal.disclosure import verify_disclosure
 from broker.seal.ground import BundleGround
 from broker.seal.slot import RowEntry
+
+ERASED: Final = b""
+"""Stands for what a grant showed, where the key of that was erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Opener:
 
         Raises:
             InputError: no such event here, or the person is not known.
+            KeyUnavailable: this agency erased the case.
             Refused: this agency has no key to a compartment that was named.
             StoreError: the receipt could not be kept; nothing was opened.
         """
@@ -83,7 +88,7 @@ class Opener:
             raise Refused(f"this agency has no key to {names} of this event; ask its owner with disclosure.request")
         now = self.home.clock.now()
         decided = [
-            (label, basis, self._refusal(file, kept, event, label, basis, now), source)
+            (label, basis, self._refusal(file, kept, event, label, basis, source, now), source)
             for label, basis, source in wanted
         ]
         if not only_check:
@@ -103,6 +108,9 @@ class Opener:
             file = self.files.get(case)
             if self._grants(file, event):
                 return file, None
+        erased = self.files.erased(event)
+        if erased is not None:
+            raise KeyUnavailable(f"this agency erased the keys of this event's case at {rfc3339(erased)}")
         raise InputError("no such event in the inbox of this agency; casebridge inbox lists them", field="event")
 
     def _grants(self, file: CaseFile, event: EventId) -> list[Grant]:
@@ -144,16 +152,33 @@ class Opener:
         for grant in self._grants(file, event):
             for compartment in sorted(grant.compartments):
                 label = Label(compartment, 0, grant.person if compartment in PERSON_SCOPED else None)
-                link = file.granted(event, grant.id, label)
+                try:
+                    link = file.granted(event, grant.id, label)
+                except KeyUnavailable:
+                    link = ERASED
                 if link is not None:
                     found.setdefault(label, (grant, link))
         order = sorted(found, key=lambda label: (label.compartment, _name(file, label)))
         return [(label, *found[label]) for label in order]
 
     def _refusal(
-        self, file: CaseFile, kept: Kept | None, event: EventId, label: Label, ground: RowEntry | Grant, now: Millis
+        self,
+        file: CaseFile,
+        kept: Kept | None,
+        event: EventId,
+        label: Label,
+        ground: RowEntry | Grant,
+        source: Kept | bytes,
+        now: Millis,
     ) -> str:
         """Why a block may not be opened now, or empty (domain §5.2.2 rule 7)."""
+        if source == ERASED:
+            return "closed: this agency erased the key of this block"
+        if isinstance(source, Kept):
+            try:
+                source.seed(label)
+            except KeyUnavailable as error:
+                return f"closed: {error}"
         if isinstance(ground, Grant):
             return "" if file.state.grant_live(ground, now) else "closed: the grant has ended or was withdrawn"
         if ground.basis is Basis.GRANT:

@@ -31,7 +31,7 @@ _COMMANDS: Final = {
     "directory": ("adapters.cli.setup", "directory", "The directory file of a pilot: create, enrol, show."),
     "inbox": ("adapters.cli.read", "inbox", "List what this agency received."),
     "init": ("adapters.cli.setup", "init", "Make the home folder of an agency's adapter, with new keys."),
-    "keys": ("adapters.cli.setup", "keys", "This agency's keys: show, rotate, destroy-expired."),
+    "keys": ("adapters.cli.keys", "keys", "This agency's keys: show, rotate, destroy-expired, erase."),
     "open": ("adapters.cli.read", "open_", "Open what an event lets this agency read; leaves a receipt."),
     "policy": ("adapters.cli.policy", "policy", "Who may read what, and why."),
     "preview": ("adapters.cli.send", "preview", "Show who would read what of a record, and why; sends nothing."),

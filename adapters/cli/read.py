@@ -24,9 +24,12 @@ from adapters.inbox_file import Slice, State
 from adapters.kept import Kept
 from adapters.opener import Block, describe
 from broker.clock import ist, parse_time, rfc3339
-from broker.errors import InputError
-from broker.names import PersonRef, case_name
+from broker.errors import InputError, KeyUnavailable
+from broker.names import EventId, Millis, PersonRef, case_name
 from broker.receive import CATALOGUED
+from broker.seal.block import Label
+from broker.seal.envelope import decode_slice
+from broker.seal.header import Header
 
 NO_PERSON = PersonRef(b"")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -72,8 +75,7 @@ def _row(adapter: Adapter, one: Slice) -> tuple[str, ...]:
     )
 
 
-def _kept(adapter: Adapter, text: str) -> tuple[CaseFile, Kept]:
-    event = event_id(adapter, text)
+def _kept(adapter: Adapter, event: EventId) -> tuple[CaseFile, Kept]:
     for one in adapter.home.inbox.slices_of(event):
         file = adapter.files.get(one.arrival.case)
         kept = file.kept(event)
@@ -93,8 +95,9 @@ def show(ctx: click.Context, event: str, as_json: bool) -> None:
     """
 
     async def work(adapter: Adapter) -> None:
-        file, kept = _kept(adapter, event)
-        said = _show_json(adapter, file, kept)
+        found = event_id(adapter, event)
+        erased = adapter.files.erased(found)
+        said = _show_json(adapter, *_kept(adapter, found)) if erased is None else _erased_json(adapter, found, erased)
         if as_json:
             print_json(said)
         else:
@@ -103,11 +106,8 @@ def show(ctx: click.Context, event: str, as_json: bool) -> None:
     with_adapter(ctx, work)
 
 
-def _show_json(adapter: Adapter, file: CaseFile, kept: Kept) -> dict[str, Any]:
-    header, statement = kept.slice.header, kept.acceptance.statement
-    rows = [entry for entry in kept.row.entries if entry.label.compartment < CATALOGUED]
-    possible = set(adapter.rules.catalogue.compartments(header.type, header.variant))
-    given = {entry.label.compartment for entry in rows}
+def _header_json(header: Header, accepted_at: Millis | None) -> dict[str, Any]:
+    """What the clear part of an event says."""
     return {
         "event": uuid_text(header.event_id),
         "type": header.type,
@@ -119,11 +119,27 @@ def _show_json(adapter: Adapter, file: CaseFile, kept: Kept) -> dict[str, Any]:
         "post": header.post,
         "actAt": rfc3339(header.act_at),
         "sealedAt": rfc3339(header.sealed_at),
-        "acceptedAt": rfc3339(statement.appended_at),
+        "acceptedAt": rfc3339(accepted_at) if accepted_at is not None else None,
         "expiresAt": rfc3339(header.expires_at) if header.expires_at is not None else None,
         "replyBy": rfc3339(header.reply_by) if header.reply_by is not None else None,
         "deskPhone": header.desk_phone,
         "references": [uuid_text(one) for one in header.references],
+    }
+
+
+def _erased_json(adapter: Adapter, event: EventId, erased: Millis) -> dict[str, Any]:
+    """What is left of an event whose case this agency erased."""
+    arrival = adapter.home.inbox.get(event).arrival
+    return {**_header_json(decode_slice(arrival.slice).header, arrival.accepted_at), "erasedAt": rfc3339(erased)}
+
+
+def _show_json(adapter: Adapter, file: CaseFile, kept: Kept) -> dict[str, Any]:
+    header, statement = kept.slice.header, kept.acceptance.statement
+    rows = [entry for entry in kept.row.entries if entry.label.compartment < CATALOGUED]
+    possible = set(adapter.rules.catalogue.compartments(header.type, header.variant))
+    given = {entry.label.compartment for entry in rows}
+    return {
+        **_header_json(header, statement.appended_at),
         "effect": file.state.effect(header.event_id).value or "in effect",
         "sentAs": sorted({claim.role.label for claim in kept.credentials.claims}),
         "myRoles": sorted({held.role.label for held in kept.row.roles}),
@@ -132,6 +148,7 @@ def _show_json(adapter: Adapter, file: CaseFile, kept: Kept) -> dict[str, Any]:
                 "compartment": entry.label.compartment.label,
                 "person": file.aliases.get(entry.label.person) if entry.label.person else None,
                 "why": describe(entry),
+                "erased": not _has_key(kept, entry.label),
             }
             for entry in sorted(
                 rows, key=lambda one: (one.label.compartment, file.aliases.get(one.label.person or NO_PERSON, ""))
@@ -139,6 +156,14 @@ def _show_json(adapter: Adapter, file: CaseFile, kept: Kept) -> dict[str, Any]:
         ],
         "noKey": sorted(one.label for one in possible - given),
     }
+
+
+def _has_key(kept: Kept, label: Label) -> bool:
+    try:
+        kept.seed(label)
+    except KeyUnavailable:
+        return False
+    return True
 
 
 def ist_of(time: str | None) -> str:
@@ -155,22 +180,38 @@ def _print_show(adapter: Adapter, said: dict[str, Any]) -> None:
         ("event", said["event"]),
         ("case", f"{said['caseName']}  {said['case']}"),
         ("from", f"{agency_name(adapter, said['author'])} ({said['author']}), post {said['post']}"),
-        ("sent as", ", ".join(said["sentAs"])),
         ("act", ist_of(said["actAt"])),
         ("sealed", ist_of(said["sealedAt"])),
         ("accepted", ist_of(said["acceptedAt"])),
         ("expires", ist_of(said["expiresAt"])),
         ("desk", said["deskPhone"] or "-"),
-        ("effect", said["effect"]),
-        ("my roles", ", ".join(said["myRoles"]) or "none"),
     ]
+    if "erasedAt" not in said:
+        lines += [
+            ("sent as", ", ".join(said["sentAs"])),
+            ("effect", said["effect"]),
+            ("my roles", ", ".join(said["myRoles"]) or "none"),
+        ]
     for name, value in lines:
         click.echo(f"{name:<9} {value}")
     click.echo("")
+    if "erasedAt" in said:
+        when = ist_of(said["erasedAt"])
+        click.echo(
+            f"This agency erased the keys of this case on {when}: nothing more of it can be shown or opened here."
+        )
+        return
     if said["given"]:
         table(
             ("given to this agency", "person", "why"),
-            [(one["compartment"], one["person"] or "-", one["why"]) for one in said["given"]],
+            [
+                (
+                    one["compartment"],
+                    one["person"] or "-",
+                    f"erased; was: {one['why']}" if one["erased"] else one["why"],
+                )
+                for one in said["given"]
+            ],
         )
     else:
         click.echo("This agency was given the header only.")

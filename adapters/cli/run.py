@@ -18,11 +18,12 @@ from adapters.cli.session import home_folder, open_adapter, open_home
 from adapters.demo.play import play
 from adapters.home import Home, Rules
 from adapters.receiver import Taken
+from adapters.upkeep import ending, sweep, told
 from broker.audit.record import Chain
-from broker.clock import ist
+from broker.clock import DAY, ist
 from broker.dispatch import Broker, Quarantined
 from broker.errors import ConfigError, StoreError, StreamError
-from broker.names import AgencyKind
+from broker.names import AgencyKind, Millis
 from broker.seal.ground import BundleGround
 from broker.service.loop import Verdicts, pass_once
 from broker.stream.opening import is_kafka, open_stream
@@ -139,6 +140,7 @@ async def _run_adapter(home: Home) -> None:
     stop, rules = _stop_on_signals(), Rules.load()
     watched = Watched(home, rules)
     running = await open_adapter(home, rules)
+    due = home.clock.now()
     click.echo(f"adapter of {home.agency} runs; stop it with SIGTERM or Ctrl-C")
     try:
         while not stop.is_set():
@@ -147,11 +149,21 @@ async def _run_adapter(home: Home) -> None:
             try:
                 await running.send(stop=stop.is_set)
                 await running.receive(wait=POLL, seen=seen, stop=stop.is_set)
+                if home.clock.now() >= due and not stop.is_set():
+                    due = await _upkeep(running)
             except StreamError as error:
                 click.echo(f"{error}; trying again", err=True)
                 await asyncio.sleep(POLL)
     finally:
         await running.close()
+
+
+async def _upkeep(running: Adapter) -> Millis:
+    """What is due each day; when it is due next."""
+    swept = await sweep(running)
+    for line in (*told(swept), *ending(running)):
+        click.echo(line)
+    return Millis(running.home.clock.now() + DAY)
 
 
 async def make_broker(home: Home, rules: Rules) -> Broker:

@@ -1,4 +1,4 @@
-"""``casebridge init``, ``keys``, ``directory``, ``stream`` and ``completion``: what is done once, or seldom."""
+"""``casebridge init``, ``directory``, ``stream`` and ``completion``: what is done once, or seldom."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 from click.shell_completion import get_completion_class
 
 from adapters import registrar
-from adapters.cli.session import home_folder, open_home, print_json, secret, table
+from adapters.cli.session import home_folder, print_json, secret, table
 from adapters.home import CONFIG_FILE, Config, Home, decode_key
-from broker.clock import SystemClock, SystemRandom, ist, parse_time
+from broker.clock import SystemClock, SystemRandom
 from broker.errors import ConfigError, InputError
 from broker.keys.files import KeyFile, KeyRing
 from broker.keys.handles import verify
@@ -61,67 +61,6 @@ def init(ctx: click.Context, agency: str, stream: str, directory: str, trust: tu
     click.echo(f"{folder} is the home of {agency}.")
     click.echo(f"Next: casebridge --home {folder} keys show --json > keys.json, and give keys.json to the registrar.")
     click.echo("Keep what unlocks the keys apart from this folder and its backups: without it they are lost.")
-
-
-@click.group()
-def keys() -> None:
-    """This agency's keys."""
-
-
-@keys.command("show")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for the registrar.")
-@click.pass_context
-def keys_show(ctx: click.Context, as_json: bool) -> None:
-    """Show the public keys of this agency; with --json, as the registrar needs them."""
-    home = open_home(ctx)
-    try:
-        public = home.ring.public()
-    finally:
-        home.close()
-    if as_json:
-        print_json(public)
-        return
-    now = home.clock.now()
-    rows = [("identity", public["identity"]["id"], "-", "-", "signs prekeys")]
-    for kind, listed in (("signing", public["signing"]), ("prekey", public["prekeys"])):
-        for key in listed:
-            start, end = parse_time(key["notBefore"]), parse_time(key["notAfter"])
-            state = "later" if now < start else ("in use" if now < end else "past")
-            rows.append((kind, key["id"], ist(start), ist(end), state))
-    click.echo(f"Public keys of {public['agency']}")
-    table(("key", "id", "from", "to", ""), rows)
-    click.echo("For the registrar: casebridge keys show --json")
-
-
-@keys.command("rotate")
-@click.option("--signing", is_flag=True, help="The signing key instead of the prekey.")
-@click.pass_context
-def keys_rotate(ctx: click.Context, signing: bool) -> None:
-    """Make a new prekey (monthly), or a new signing key. Give the registrar what `keys show --json` prints then."""
-    home = open_home(ctx)
-    try:
-        now = home.clock.now()
-        made = home.ring.rotate_signing(now) if signing else home.ring.rotate_prekey(now)
-        click.echo(
-            f"new {'signing key' if signing else 'prekey'} {made.id.hex()}; the older ones still work for a while"
-        )
-        click.echo("Next: give the registrar what `casebridge keys show --json` prints.")
-    finally:
-        home.close()
-
-
-@keys.command("destroy-expired")
-@click.pass_context
-def keys_destroy(ctx: click.Context) -> None:
-    """Destroy private halves that nothing needs any more."""
-    home = open_home(ctx)
-    try:
-        swept = home.ring.destroy_expired(home.clock.now(), read_past=())
-        click.echo(f"{len(swept.prekeys)} prekeys and {len(swept.signing)} signing keys destroyed")
-        for one in swept.unread:
-            click.echo(f"prekey {one.hex()} was destroyed though it is not known that everything under it was read")
-    finally:
-        home.close()
 
 
 @click.group()

@@ -249,6 +249,30 @@ class Keystore:
             rows = self._database.execute("SELECT person FROM keys WHERE case_ref = ?", (case,)).fetchall()
         return [self.erase(case, PersonRef(person) if person else None) for (person,) in rows]
 
+    def held(self, case: CaseRef) -> dict[PersonRef | None, int]:
+        """How many seeds of this case are kept: for each person, and under None for the case as a whole.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        with refusals(self._path):
+            rows = self._database.execute(
+                "SELECT k.person, COUNT(s.part) FROM keys k LEFT JOIN seeds s ON s.key = k.id"
+                " WHERE k.case_ref = ? GROUP BY k.person ORDER BY k.person",
+                (case,),
+            ).fetchall()
+        return {PersonRef(person) if person else None: count for person, count in rows}
+
+    @property
+    def version(self) -> int:
+        """A number that changes when another process has written this keystore, for example has erased something.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        with refusals(self._path):
+            return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+
     def erasures(self, case: CaseRef) -> list[Erasure]:
         """What was destroyed in this case so far, in order of time.
 

@@ -6,7 +6,7 @@ Both caches are for speed alone: without them every slot seals and opens its own
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -64,7 +64,7 @@ class OpeningSecrets:
 
     def __init__(self, prekey: Callable[[KeyId], PrivatePrekey]) -> None:
         self._prekey = prekey
-        self._opened: OrderedDict[bytes, bytes] = OrderedDict()
+        self._opened: OrderedDict[bytes, tuple[KeyId, bytes]] = OrderedDict()
 
     def get(self, publisher: AgencyId, instance: bytes, slot: SlotForm) -> bytes:
         """The extracted secret of this slot.
@@ -75,7 +75,8 @@ class OpeningSecrets:
         """
         info = secret_info(publisher, instance, slot.day, slot.reader, slot.prekey_id)
         name = sha256(info + slot.sealed_secret).digest()
-        prk = self._opened.get(name)
+        known = self._opened.get(name)
+        prk = None if known is None else known[1]
         if prk is None:
             private = self._prekey(slot.prekey_id)
             try:
@@ -84,7 +85,13 @@ class OpeningSecrets:
                 raise
             except Invalid:
                 raise Invalid(Check.SLOT_OPEN, "the slot secret does not open") from None
-            self._opened[name] = prk
+            self._opened[name] = slot.prekey_id, prk
             if len(self._opened) > _KEPT:
                 self._opened.popitem(last=False)
         return prk
+
+    def retain(self, prekeys: Collection[KeyId]) -> None:
+        """Forgets the secrets that were sealed to any other prekey: once it is destroyed, they open nothing either."""
+        kept = frozenset(prekeys)
+        for name in [name for name, (prekey, _) in self._opened.items() if prekey not in kept]:
+            del self._opened[name]
