@@ -11,11 +11,12 @@ from hmac import digest
 from typing import Final
 
 from broker.errors import KeyUnavailable
+from broker.keys.handles import SeedHandle
 from broker.keys.keystore import Keystore, SeedEntry
 from broker.names import Compartment, PersonRef
 from broker.receive import granted_links
 from broker.seal.acceptance import Acceptance, decode_acceptance
-from broker.seal.block import Label, RawSeed, Seed, decrypt, encrypt
+from broker.seal.block import Label, RawSeed, decrypt, encrypt
 from broker.seal.credentials import Credentials, decode_credentials
 from broker.seal.disclosure import decode_disclosure
 from broker.seal.envelope import Slice, decode_slice
@@ -51,7 +52,7 @@ class Kept:
                 return entry.part
         raise KeyUnavailable("this agency was given no key to that block")
 
-    def seed(self, label: Label) -> Seed:
+    def seed(self, label: Label) -> SeedHandle:
         """The handle of a block's seed.
 
         Raises:

@@ -37,7 +37,7 @@ def sealed(data: bytearray) -> bytearray:
     return data
 
 
-def read(data: bytes, *, start: int = 0, **more: object) -> tuple[list[Stored], int]:
+def read(data: bytes | bytearray, *, start: int = 0, **more: object) -> tuple[list[Stored], int]:
     """What a reader makes of it."""
     found = decode(bytes(data), topic=EVENTS, partition=3, start=start, **more)  # type: ignore[arg-type]
     return found.stored, found.following
