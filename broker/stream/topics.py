@@ -90,7 +90,7 @@ RIGHTS: Final = {
     # The broker writes records of its own steps beside those of the members (docs/spec/stream.md §2).
     EVENTS: Rights(frozenset({Office.MEMBER}), frozenset({Office.BROKER, Office.NOTARY, Office.AUDITOR})),
     RECORDS: Rights(frozenset({Office.MEMBER, Office.BROKER}), frozenset({Office.NOTARY})),
-    AUDIT: Rights(frozenset({Office.NOTARY}), frozenset({Office.AUDITOR})),
+    AUDIT: Rights(frozenset({Office.NOTARY}), frozenset({Office.AUDITOR, Office.NOTARY})),
     QUARANTINE: Rights(frozenset({Office.BROKER}), frozenset({Office.OPERATOR})),
     IN_PREFIX: Rights(frozenset({Office.BROKER}), frozenset(), reads_own=True),
 }

@@ -79,7 +79,7 @@ RIGHTS: Final = [
     ("notary", topics.EVENTS, False, True),
     ("notary", topics.RECORDS, False, True),
     ("notary", topics.in_topic(CWC), False, False),
-    ("notary", topics.AUDIT, True, False),
+    ("notary", topics.AUDIT, True, True),
     ("notary", topics.QUARANTINE, False, False),
     ("auditor", topics.EVENTS, False, True),
     ("auditor", topics.RECORDS, False, False),
