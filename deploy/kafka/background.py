@@ -94,6 +94,7 @@ def serve(folder: Path, *, nodes: int, owner: int | None) -> None:
     cluster: Cluster | None = None
     try:
         cluster = Cluster.open(folder) if (folder / CLUSTER_FILE).exists() else Cluster.create(folder, nodes=nodes)
+        cluster.brief = owner is not None
         cluster.start()
         ready.touch()
         while not stopped and _alive(owner) and all(one.poll() is None for one in cluster.processes.values()):

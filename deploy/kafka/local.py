@@ -70,12 +70,16 @@ def properties(text: str) -> dict[str, str]:
 
 @dataclass
 class Cluster:
-    """A local cluster; ``create`` or ``open`` it. ``processes`` are the nodes that run, by number from 1."""
+    """A local cluster; ``create`` or ``open`` it. ``processes`` are the nodes that run, by number from 1.
+
+    ``brief`` nodes start sooner and are slow afterwards (TLS to a quarter): right for tests, wrong for measuring.
+    """
 
     folder: Path
     cluster_id: str
     ports: list[tuple[int, int]]
     processes: dict[int, subprocess.Popen[bytes]]
+    brief: bool = False
 
     @classmethod
     def create(cls, folder: Path, *, nodes: int = 1) -> Cluster:
@@ -133,7 +137,7 @@ class Cluster:
         folder = self._node(number)
         with (folder / "log").open("ab") as log:
             self.processes[number] = subprocess.Popen(
-                java("kafka.Kafka", str(folder / PROPERTIES.name), heap=HEAP),
+                java("kafka.Kafka", str(folder / PROPERTIES.name), heap=HEAP, brief=self.brief),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -227,10 +231,11 @@ class Cluster:
         return own
 
 
-def java(main: str, *args: str, heap: str = "128m") -> list[str]:
+def java(main: str, *args: str, heap: str = "128m", brief: bool = True) -> list[str]:
     """The command that runs a class of Kafka."""
-    # One processor's worth of compiler and collector: the node shares a small machine with what it is tested by.
-    tuning = [f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
+    # A collector without threads of its own: the node shares a small machine with what it is tested by.
+    tuning = [f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseSerialGC", "-Xshare:auto"]
+    tuning += ["-XX:TieredStopAtLevel=1"] if brief else []
     logging = f"-Dlog4j2.configurationFile={LOGGING.resolve()}"
     return [jars.require_java(), *tuning, logging, "-cp", f"{jars.ensure()}/*", main, *args]
 

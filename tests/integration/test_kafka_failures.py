@@ -32,6 +32,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made = Cluster.create(tmp_path_factory.mktemp("own") / "cluster")
     except jars.Missing as error:
         pytest.skip(f"Kafka is left out: {error}")
+    made.brief = True
     made.start()
     try:
         yield made
