@@ -10,7 +10,7 @@ from tests.architecture import imports, shape
 from tests.architecture.source import Source, sources
 
 PRODUCT = ("broker", "adapters")
-EVERYTHING = ("broker", "adapters", "tests", "schemas", "policies")
+EVERYTHING = ("broker", "adapters", "deploy", "tests", "schemas", "policies")
 
 Rule = Callable[[Source], Iterable[str]]
 
