@@ -49,6 +49,7 @@ format: .venv/dev.stamp ## lay out the code (2 s)
 bench: .venv/bench.stamp ## measure, compare and plot into build/bench (5 min)
 	@mkdir -p build/bench
 	@$(BIN)/python -m tests.bench --out build/bench $(stream) $(ARGS)
+	@$(BIN)/python -m tests.bench.tlog --out build/bench
 
 bench-memory: .venv/bench.stamp ## memory of broker and adapter over 100,000 events (15 min, 6 GB of disk meanwhile)
 	@$(BIN)/python -m tests.bench.memory --out build/bench $(ARGS)
