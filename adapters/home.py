@@ -7,7 +7,10 @@ A home belongs to one agency and is closed to other users of the machine. Leaves
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -95,7 +98,9 @@ def load_ground(path: Path, trusted_keys: tuple[bytes, ...], rules: Rules) -> Bu
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         raw = [file.read_bytes() for file in files]
     except OSError:
-        raise ConfigError(f"the directory {path} cannot be read; install the exchange's directory file there") from None
+        raise ConfigError(f"the directory {path} cannot be read; install the exchange's directory there") from None
+    if not raw:
+        raise ConfigError(f"the directory {path} is empty; install the exchange's directory there")
     directories = sorted(
         (directory_file.parse(data, verify=verify, trusted_keys=trusted_keys) for data in raw),
         key=lambda directory: directory.issued_at,
@@ -141,13 +146,14 @@ class Home:
         """
         if (folder / CONFIG_FILE).exists():
             raise ConfigError(f"{folder} is the home of an adapter already; choose another folder")
-        disk.make_folder(folder)
         agency = AgencyId(config.agency)
-        ring = KeyRing.create(
-            folder / KEYS_FOLDER, agency=agency, secret=secret, clock=clock, random=random, unsafe_cost=unsafe_cost
-        )
-        disk.create_private(folder / CONFIG_FILE, config.model_dump_json(indent=2).encode() + b"\n")
-        return cls._open(folder, config, ring, clock, random)
+        with _whole(folder):
+            disk.make_folder(folder)
+            ring = KeyRing.create(
+                folder / KEYS_FOLDER, agency=agency, secret=secret, clock=clock, random=random, unsafe_cost=unsafe_cost
+            )
+            disk.create_private(folder / CONFIG_FILE, config.model_dump_json(indent=2).encode() + b"\n")
+            return cls._open(folder, config, ring, clock, random)
 
     @classmethod
     def open(
@@ -200,6 +206,24 @@ class Home:
         self.inbox.close()
         self.keystore.close()
         self.ring.close()
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Takes back what was put into the folder, and the folder where it was not there, if something goes wrong."""
+    before = set(folder.iterdir()) if folder.is_dir() else None
+    try:
+        yield
+    except BaseException:
+        if folder.is_dir() and not folder.is_symlink():
+            for path in set(folder.iterdir()) - (before or set()):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+            if before is None:
+                folder.rmdir()
+        raise
 
 
 def read_config(folder: Path) -> Config:

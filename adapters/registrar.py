@@ -85,6 +85,38 @@ def write(
     put(path, directory_file.compose(signed, prekeys, key=key.public, sign=key.sign))
 
 
+def newest(folder: Path) -> Path | None:
+    """The newest directory file of a folder of them; None where there is none."""
+    return max(folder.glob("*.json"), default=None)
+
+
+def add(
+    folder: Path,
+    entries: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]],
+    *,
+    now: Millis,
+    key: SigningKey,
+) -> Path:
+    """Signs a directory of these agencies and puts it beside those before, which older messages are judged by.
+
+    Where only prekeys are new, it takes the place of the newest: what the registrar signs stays as it was.
+
+    Raises:
+        ConfigError: the newest file is not a directory file.
+        StoreError: the disk refused; what was there stays.
+    """
+    last = newest(folder)
+    if last is not None:
+        signed = _signed(last)
+        if signed["agencies"] == [entry for entry, _ in entries]:
+            write(last, entries, issued_at=Millis(signed["issuedAt"]), key=key)
+            return last
+        now = Millis(max(now, signed["issuedAt"] + 1))
+    path = folder / f"{now:015}.json"
+    write(path, entries, issued_at=now, key=key)
+    return path
+
+
 def public_text(key: bytes) -> str:
     """A key as people hand it on: base64."""
     return base64.b64encode(key).decode()
@@ -96,10 +128,21 @@ def read_entries(path: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]
     Raises:
         ConfigError: not a directory file.
     """
+    signed, prekeys = _document(path)
+    return [(entry, prekeys.get(entry["id"], [])) for entry in signed["agencies"]]
+
+
+def _signed(path: Path) -> dict[str, Any]:
+    return _document(path)[0]
+
+
+def _document(path: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """What is signed in a directory file, and the prekeys beside it."""
     try:
         document = json.loads(path.read_bytes())
-        return [(entry, document["prekeys"].get(entry["id"], [])) for entry in document["signed"]["agencies"]]
-    except FileNotFoundError:
-        return []
+        signed, prekeys = document["signed"], document["prekeys"]
+        if not all(isinstance(entry["id"], str) for entry in signed["agencies"]):
+            raise TypeError("an entry without an id")
+        return signed, dict(prekeys)
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(f"{path} is not a directory file; restore it from a backup") from None

@@ -28,7 +28,7 @@ _COMMANDS: Final = {
     "broker": ("adapters.cli.run", "broker", "Run the exchange's broker."),
     "completion": ("adapters.cli.setup", "completion", "Print the completion script for a shell."),
     "demo": ("adapters.cli.run", "demo", "Play the demo case with seventeen agencies."),
-    "directory": ("adapters.cli.setup", "directory", "The directory file of a pilot: create, enrol, show."),
+    "directory": ("adapters.cli.setup", "directory", "The directory of a pilot: create, enrol, show."),
     "inbox": ("adapters.cli.read", "inbox", "List what this agency received."),
     "init": ("adapters.cli.setup", "init", "Make the home folder of an agency's adapter, with new keys."),
     "keys": ("adapters.cli.keys", "keys", "This agency's keys: show, rotate, destroy-expired, erase."),

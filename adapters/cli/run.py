@@ -30,6 +30,7 @@ from broker.stream.opening import is_kafka, open_stream
 from broker.stream.topics import BROKER, EVENTS
 
 POLL = 0.5
+LONGEST_PAUSE = 8.0
 LOCAL_CLUSTER = Path("build/kafka/kafka.json")
 
 
@@ -41,6 +42,16 @@ def adapter() -> None:
 @click.group()
 def broker() -> None:
     """The exchange's broker: checks, accepts, cuts and delivers; it can open nothing."""
+
+
+def log(line: str, *, err: bool = False) -> None:
+    """A line for the operator. The process goes on where the disk to which it is written is full."""
+    try:
+        click.echo(line, err=err)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
 
 
 @contextlib.contextmanager
@@ -103,15 +114,39 @@ class Watched:
         try:
             ground = self.home.ground(self.rules)
         except ConfigError as error:
-            click.echo(f"{error}; going on with the directory as it was", err=True)
+            log(f"{error}; going on with the directory as it was", err=True)
             return None
-        click.echo("the directory is new; taken up")
+        log("the directory is new; taken up")
         return ground
 
 
 def replaced(running: Adapter, ground: BundleGround) -> Adapter:
     """The same adapter on a new ground."""
     return Adapter.over(running.home, running.stream, running.rules, ground)
+
+
+@dataclass(slots=True)
+class Trouble:
+    """A stream or a disk that refuses for a while: said once, tried again ever more seldom, until told to stop."""
+
+    stop: asyncio.Event
+    _said: str = ""
+    _pause: float = POLL
+
+    async def wait(self, error: StreamError | StoreError) -> None:
+        """Before it is tried again."""
+        if str(error) != self._said:
+            self._said = str(error)
+            log(f"{error}; trying again", err=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.wait(), self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def over(self) -> None:
+        """It works."""
+        if self._said:
+            log(f"it works again, after: {self._said}")
+        self._said, self._pause = "", POLL
 
 
 @adapter.command("run")
@@ -126,7 +161,7 @@ def adapter_run(ctx: click.Context) -> None:
         home = open_home(ctx)
         with only_one(home.folder):
             await _run_adapter(home)
-        click.echo("stopped; nothing is lost")
+        log("stopped; nothing is lost")
 
     asyncio.run(run())
 
@@ -135,13 +170,13 @@ async def _run_adapter(home: Home) -> None:
     def seen(taken: Taken) -> None:
         arrival = taken.arrival
         note = f" check {arrival.check}: {arrival.reason}" if arrival.check else ""
-        click.echo(f"{arrival.state.name.lower()} {arrival.event_id.hex()} {arrival.type}{note}")
+        log(f"{arrival.state.name.lower()} {arrival.event_id.hex()} {arrival.type}{note}")
 
     stop, rules = _stop_on_signals(), Rules.load()
     watched = Watched(home, rules)
     running = await open_adapter(home, rules)
-    due = home.clock.now()
-    click.echo(f"adapter of {home.agency} runs; stop it with SIGTERM or Ctrl-C")
+    due, trouble = home.clock.now(), Trouble(stop)
+    log(f"adapter of {home.agency} runs; stop it with SIGTERM or Ctrl-C")
     try:
         while not stop.is_set():
             ground = watched.news()
@@ -151,9 +186,10 @@ async def _run_adapter(home: Home) -> None:
                 await running.receive(wait=POLL, seen=seen, stop=stop.is_set)
                 if home.clock.now() >= due and not stop.is_set():
                     due = await _upkeep(running)
-            except StreamError as error:
-                click.echo(f"{error}; trying again", err=True)
-                await asyncio.sleep(POLL)
+            except (StreamError, StoreError) as error:
+                await trouble.wait(error)
+            else:
+                trouble.over()
     finally:
         await running.close()
 
@@ -162,7 +198,7 @@ async def _upkeep(running: Adapter) -> Millis:
     """What is due each day; when it is due next."""
     swept = await sweep(running)
     for line in (*told(swept), *ending(running)):
-        click.echo(line)
+        log(line)
     return Millis(running.home.clock.now() + DAY)
 
 
@@ -204,20 +240,18 @@ def broker_run(ctx: click.Context) -> None:
         for verdict in verdicts:
             if isinstance(verdict, Quarantined):
                 place = f"{verdict.stored.partition}/{verdict.stored.offset}"
-                click.echo(
-                    f"{ist(verdict.stored.appended_at)} quarantined {place} check {verdict.check}: {verdict.reason}"
-                )
+                log(f"{ist(verdict.stored.appended_at)} quarantined {place} check {verdict.check}: {verdict.reason}")
             else:
                 statement = verdict.statement
                 place = f"{statement.partition}/{statement.offset}"
-                click.echo(f"{ist(statement.appended_at)} accepted {place} for {len(verdict.slots)} readers")
+                log(f"{ist(statement.appended_at)} accepted {place} for {len(verdict.slots)} readers")
 
     async def run() -> None:
         home = open_home(ctx)
         shared = is_kafka(home.config.path(home.folder, home.config.stream))
         with contextlib.nullcontext() if shared else only_one(home.folder):
             await _run_broker(home, seen)
-        click.echo("stopped; what was not committed is dispatched again at the next start")
+        log("stopped; what was not committed is dispatched again at the next start")
 
     asyncio.run(run())
 
@@ -225,16 +259,17 @@ def broker_run(ctx: click.Context) -> None:
 async def _run_broker(home: Home, seen: Callable[[Verdicts], None]) -> None:
     stop, rules = _stop_on_signals(), Rules.load()
     watched = Watched(home, rules)
-    running = await make_broker(home, rules)
-    click.echo(f"broker {home.agency} runs; stop it with SIGTERM or Ctrl-C")
+    running, trouble = await make_broker(home, rules), Trouble(stop)
+    log(f"broker {home.agency} runs; stop it with SIGTERM or Ctrl-C")
     try:
         while not stop.is_set():
             running.ground = watched.news() or running.ground
             try:
                 await pass_once(running, wait=POLL, seen=seen, stop=stop.is_set)
-            except StreamError as error:
-                click.echo(f"{error}; trying again", err=True)
-                await asyncio.sleep(POLL)
+            except (StreamError, StoreError) as error:
+                await trouble.wait(error)
+            else:
+                trouble.over()
     finally:
         await running.stream.close()
         home.close()

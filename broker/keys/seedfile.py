@@ -18,6 +18,14 @@ from broker.keys import disk
 APPLICATION: Final = 0x43424B53
 VERSION: Final = 1
 _NOT_A_KEYSTORE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_SENTENCES: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space",
+    sqlite3.SQLITE_READONLY: "it cannot be written; make its disk, folder and file writable",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; look whether its folder is there and writable",
+    sqlite3.SQLITE_BUSY: "another program holds it; try again when that has finished",
+    sqlite3.SQLITE_LOCKED: "another program holds it; try again when that has finished",
+    sqlite3.SQLITE_IOERR: "its disk failed to read or write, or is full; look at the disk",
+}
 _PRAGMAS: Final = (
     "PRAGMA busy_timeout = 5000",
     "PRAGMA trusted_schema = OFF",
@@ -142,8 +150,9 @@ class refusals:  # noqa: N801 - used as a verb: with refusals(path)
         if isinstance(error, sqlite3.Error):
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_A_KEYSTORE:
                 raise ConfigError(f"{self._path} is damaged or not a keystore") from error
+            sentence = _SENTENCES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "the database refused")
             name = getattr(error, "sqlite_errorname", type(error).__name__)
-            raise StoreError(f"the keystore {self._path} refused ({name}); nothing was half-written") from error
+            raise StoreError(f"the keystore {self._path}: {sentence}; nothing was half-written", sqlite=name) from error
         if isinstance(error, OSError):
             reason = (error.strerror or "error").lower()
             raise StoreError(f"cannot use the keystore {self._path}: {reason}") from error

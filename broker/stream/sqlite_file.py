@@ -29,8 +29,8 @@ _SENTENCES: Final = {
     sqlite3.SQLITE_LOCKED: "another program holds it; try again when that has finished",
     sqlite3.SQLITE_CORRUPT: "it is damaged; stop, keep it as it is, and restore from a backup",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; look whether its folder is there and writable",
-    sqlite3.SQLITE_PERM: "it cannot be opened; look to whom it belongs",
-    sqlite3.SQLITE_IOERR: "its disk failed to read or write; look at the disk, then try again",
+    sqlite3.SQLITE_PERM: "it cannot be opened or made; look to whom it and its folder belong, and make them writable",
+    sqlite3.SQLITE_IOERR: "its disk failed to read or write, or is full; look at the disk, then try again",
 }
 
 
@@ -59,7 +59,7 @@ def failures(form: Format, path: Path) -> Iterator[None]:
             case PermissionError():
                 sentence = _SENTENCES[sqlite3.SQLITE_PERM]
             case _:
-                sentence = "the operating system refused; see the detail"
+                sentence = f"{(error.strerror or 'the operating system refused').lower()}; look at its disk and folder"
         raise _failed(form, path, sentence, errno=error.errno) from error
 
 

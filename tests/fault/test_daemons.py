@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
+import time
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +14,7 @@ import pytest
 
 from adapters.exchange import DIRECTORY_FILE
 from broker.names import AgencyId
-from tests.fault.daemons import cli, received, running, until
+from tests.fault.daemons import Daemon, cli, received, running, until
 from tests.fault.path import Course, record
 from tests.story.small_exchange import CWC, HOME, HUB, OTHER
 
@@ -121,6 +123,26 @@ def test_a_second_process_on_a_home_is_refused(agency: AgencyId, role: str, cour
         assert "another process runs on" in line
         assert cli(course.folder, agency, "inbox").returncode == 0
         first.stop()
+
+
+def _room(daemon: Daemon, size: int) -> None:
+    """No file of this process can be written beyond so many bytes."""
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize(("agency", "role"), [BROKER, READER], ids=["a broker", "an adapter"])
+def test_a_full_disk_stops_no_process(agency: AgencyId, role: str, course: Course) -> None:
+    """While the disk is full it tries again and says so once, and goes on when there is room; nothing is lost."""
+    with running(course.folder, (agency, role)) as (daemon,):
+        _room(daemon, 0)
+        asyncio.run(_waiting(course, ["m0", "m1"], dispatched=role == "adapter"))
+        time.sleep(1.5)
+        assert daemon.process.poll() is None
+        _room(daemon, resource.RLIM_INFINITY)
+        daemon.says("it works again, after: ")
+        daemon.stop()
+    asyncio.run(course.finish())
+    asyncio.run(course.check(["m0", "m1"]))
 
 
 def test_only_the_home_of_a_hub_runs_a_broker(course: Course) -> None:
