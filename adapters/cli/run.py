@@ -15,6 +15,7 @@ import click
 
 from adapters.adapter import Adapter
 from adapters.cli.session import home_folder, open_adapter, open_home
+from adapters.cli.topics import topics
 from adapters.demo.play import play
 from adapters.home import Home, Rules
 from adapters.receiver import Taken
@@ -42,6 +43,9 @@ def adapter() -> None:
 @click.group()
 def broker() -> None:
     """The exchange's broker: checks, accepts, cuts and delivers; it can open nothing."""
+
+
+broker.add_command(topics)
 
 
 def log(line: str, *, err: bool = False) -> None:

@@ -82,7 +82,7 @@ class Admin:
         ]
         request = CreateTopicsRequest(wanted, int(CALL_SECONDS * 1_000), False)
         made = []
-        answer = await self._send(request)
+        answer = await self.ask(request)
         for (name, code, *_), one in zip(sorted(answer.topic_errors), sorted(planned), strict=True):
             error = kafka.for_code(code)
             if error is kafka.NoError:
@@ -98,9 +98,9 @@ class Admin:
         Raises:
             StreamError: the cluster refused one.
         """
-        entries = [self._entry(grant) for grant in grants]
+        entries = [self.entry(grant) for grant in grants]
         for start in range(0, len(entries), _BATCH):
-            answer = await self._send(wire.create_acls(entries[start : start + _BATCH]))
+            answer = await self.ask(wire.create_acls(entries[start : start + _BATCH]))
             for code, _ in answer.creation_responses:
                 error = kafka.for_code(code)
                 if error is not kafka.NoError:
@@ -108,13 +108,13 @@ class Admin:
         await self._until(lambda node: self._has_rights(node, set(entries)))
 
     async def _has_rights(self, node: int, entries: set[Entry]) -> bool:
-        answer = await self._send(wire.describe_acls(), node)
+        answer = await self.ask(wire.describe_acls(), node)
         found = {(kind, name, pattern, *one) for kind, name, pattern, acls in answer.resources for one in acls}
         return entries <= found
 
     async def _has_topics(self, node: int, planned: Sequence[TopicPlan]) -> bool:
         for one in planned:
-            answer = await self._send(wire.describe(self.settings.physical(one.name)), node)
+            answer = await self.ask(wire.describe(self.settings.physical(one.name)), node)
             if any(kafka.for_code(code) is not kafka.NoError for code, *_ in answer.topics):
                 return False
         return True
@@ -130,9 +130,10 @@ class Admin:
     async def unsafe_remove_topics(self, names: Collection[str]) -> None:
         """Removes topics with all that is in them: for a demo or a test that is over."""
         physical = [self.settings.physical(name) for name in names]
-        await self._send(DeleteTopicsRequest(physical, int(CALL_SECONDS * 1_000)))
+        await self.ask(DeleteTopicsRequest(physical, int(CALL_SECONDS * 1_000)))
 
-    def _entry(self, grant: Grant) -> Entry:
+    def entry(self, grant: Grant) -> Entry:
+        """A right as the cluster keeps it."""
         return (
             _GROUP if grant.kind == "group" else _TOPIC,
             self.settings.physical(grant.name),
@@ -143,7 +144,12 @@ class Admin:
             _ALLOW,
         )
 
-    async def _send(self, request: Any, node: int | None = None) -> Any:
+    async def ask(self, request: Any, node: int | None = None) -> Any:
+        """The answer of a node, of any where none is named.
+
+        Raises:
+            StreamError: the cluster is out of reach.
+        """
         with failures("did not do it"):
             node = self.client.get_random_node() if node is None else node
             if node is None:
