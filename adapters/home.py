@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.inbox import Inbox
 from adapters.outbox import Outbox
+from broker import limits
 from broker.authority.table import Table
 from broker.clock import Clock, Random
 from broker.errors import ConfigError, InputError
@@ -39,6 +41,7 @@ KEYS_FOLDER: Final = "keys"
 KEYSTORE_FILE: Final = "keystore.sqlite"
 INBOX_FILE: Final = "inbox.sqlite"
 OUTBOX_FILE: Final = "outbox.sqlite"
+_AGENCY: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 
 class Config(BaseModel):
@@ -146,6 +149,12 @@ class Home:
         """
         if (folder / CONFIG_FILE).exists():
             raise ConfigError(f"{folder} is the home of an adapter already; choose another folder")
+        if not _AGENCY.fullmatch(config.agency) or len(config.agency) > limits.AGENCY_ID_CHARS:
+            raise InputError(
+                "--agency: an agency's id is small letters, digits and hyphens in parts joined by dots,"
+                f" at most {limits.AGENCY_ID_CHARS} characters, for example in.kl.cwc.ernakulam",
+                field="agency",
+            )
         agency = AgencyId(config.agency)
         with _whole(folder):
             disk.make_folder(folder)
@@ -254,5 +263,5 @@ def decode_key(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != 32:
-        raise InputError("a directory's key is 32 bytes in base64, as its operator gives it", field="trust")
+        raise InputError("--trust: a directory's key is 32 bytes in base64, as its operator gives it", field="trust")
     return key

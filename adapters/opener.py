@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,6 +26,9 @@ from broker.seal.disclosure import verify_disclosure
 from broker.seal.ground import BundleGround
 from broker.seal.slot import RowEntry
 
+_CODE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_CODES: Final = {"post": "duty-officer, chairperson, …", "purpose": "case-work, supervision, court, …"}
+"""Both stand in records that others read, so nobody's name and no sentence gets there."""
 ERASED: Final = b""
 """Stands for what a grant showed, where the key of that was erased."""
 
@@ -73,11 +77,15 @@ class Opener:
             person: alias or reference; all, where None.
 
         Raises:
-            InputError: no such event here, or the person is not known.
+            InputError: no such event here, the person is not known, or post or purpose is no code.
             KeyUnavailable: this agency erased the case.
             Refused: this agency has no key to a compartment that was named.
             StoreError: the receipt could not be kept; nothing was opened.
         """
+        for name, code in (("post", post), ("purpose", purpose)):
+            if not _CODE.fullmatch(code):
+                like = f"small letters, digits and hyphens: {_CODES[name]}"
+                raise InputError(f"--{name}: write a code of {like}", field=name)
         self.files.refresh()
         file, kept = self._find(event)
         who = self._person(file, person)

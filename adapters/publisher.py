@@ -18,7 +18,7 @@ from broker.authority.plan import plan
 from broker.authority.state import CaseState
 from broker.clock import uuid7
 from broker.dispatch import hint_headers
-from broker.errors import Refused, StoreError
+from broker.errors import InputError, Refused, StoreError
 from broker.event.model import Event
 from broker.event.record import parse
 from broker.names import PERSON_SCOPED, AgencyId, CaseRef, Compartment, Digest, EventId, Millis
@@ -97,6 +97,22 @@ class Publisher:
         )
         return Prepared(event, decided, event_id, case, salt, file, at)
 
+    def prepare_all(self, raw: Sequence[bytes | Mapping[str, Any]]) -> list[Prepared]:
+        """``prepare`` for each of several records; an error says in its detail which ``record`` it is of, from 1.
+
+        Raises:
+            InputError, Refused: see ``prepare``.
+        """
+        prepared = []
+        for number, one in enumerate(raw, 1):
+            try:
+                prepared.append(self.prepare(one))
+            except (InputError, Refused) as error:
+                if len(raw) > 1:
+                    error.detail["record"] = number
+                raise
+        return prepared
+
     def publish(
         self, raw: Sequence[bytes | Mapping[str, Any]], *, idempotency_key: str | None = None
     ) -> list[Published]:
@@ -109,7 +125,7 @@ class Publisher:
         outbox = self.home.outbox
         if idempotency_key is not None and (found := outbox.by_idempotency_key(idempotency_key)) is not None:
             return [Published(found.draft.event_id, found.draft.case, Digest(found.draft.root), again=True)]
-        prepared = [self.prepare(one) for one in raw]
+        prepared = self.prepare_all(raw)
         with outbox.writing() as writing:
             sealed = [self._seal(one, writing) for one in prepared]
             envelopes = sign([one for _, one in sealed], agency=self.home.agency, key=self.home.ring.signing)

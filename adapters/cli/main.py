@@ -153,12 +153,14 @@ def explain(error: Exception) -> tuple[int, list[str]]:
         (errors.Pending, STREAM),
     ]
     code = next((number for kind, number in codes if isinstance(error, kind)), UNEXPECTED)
-    problems = error.detail.get("problems") if isinstance(error, errors.CasebridgeError) else None
+    detail = error.detail if isinstance(error, errors.CasebridgeError) else {}
+    which = f"record {detail['record']}: " if "record" in detail else ""
+    problems = detail.get("problems")
     if isinstance(problems, list) and problems:
-        return code, [f"{one['field']}: {one['problem']}" for one in problems]
+        return code, [f"{which}{one['field']}: {one['problem']}" for one in problems]
     if code == STREAM:
         return code, [f"{error}; nothing is lost; --offline works with what is here"]
-    return code, [str(error)]
+    return code, [f"{which}{error}"]
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def preview(ctx: click.Context, file: str, as_json: bool) -> None:
     records = read_records(file)
 
     async def work(adapter: Adapter) -> None:
-        prepared = [adapter.publisher.prepare(raw) for raw in records]
+        prepared = adapter.publisher.prepare_all(records)
         if as_json:
             print_json([_preview_json(one) for one in prepared])
             return

@@ -194,6 +194,8 @@ def event_id(adapter: Adapter, text: str) -> EventId:
         return found[0]
     if len(found) > 1:
         raise InputError("event: several events begin so; write more digits", field="event")
+    if len(digits) >= 8 and not set(digits) - set("0123456789abcdef"):
+        raise InputError(f"event: none here begins with {text}; casebridge inbox lists them", field="event")
     raise InputError("event: write the event's id, or its first 8 or more digits, as inbox shows it", field="event")
 
 
