@@ -17,7 +17,7 @@ from broker.errors import Invalid
 from broker.keys.handles import SigningKey
 from broker.names import AgencyId, CaseRef, Digest, Millis
 from broker.seal.acceptance import Acceptance, Statement
-from broker.seal.check import Verified, check_envelope, check_hints
+from broker.seal.check import Verified, check_envelope, check_hints, hints_of
 from broker.seal.cut import cut
 from broker.seal.envelope import Envelope, decode_envelope
 from broker.seal.ground import Ground
@@ -155,14 +155,14 @@ def _deliveries(broker: Broker, accepted: Sequence[Accepted]) -> tuple[list[Mess
 
 
 def hint_headers(header: Header) -> tuple[tuple[str, bytes], ...]:
-    """The CloudEvents attributes of a message (Kafka binding, binary mode); hints only."""
-    return (
-        ("ce_specversion", b"1.0"),
-        ("ce_id", header.event_id.hex().encode()),
-        ("ce_source", header.agency.encode()),
-        ("ce_type", header.type.encode()),
-        ("content-type", b"application/avro"),
-    )
+    """The CloudEvents attributes of a message (1.0, Kafka binding, binary mode) and its W3C trace context; hints only.
+
+    One attempt to seal is one trace: publishing, dispatching and receiving are seen as one. ``traceparent`` is not
+    checked by anybody, since whatever carries a message may put itself into it.
+    """
+    trace = f"00-{header.attempt.hex()}-{header.event_id[8:].hex()}-01".encode()
+    fixed = (("ce_specversion", b"1.0"), ("content-type", b"application/avro"))
+    return (*fixed, *hints_of(header), ("traceparent", trace))
 
 
 def _quarantine(broker: Broker, verdict: Quarantined) -> list[Message]:

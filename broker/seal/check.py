@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Final
+from uuid import UUID
 
 from broker import limits
 from broker.checks import Check
-from broker.clock import day_of
+from broker.clock import day_of, rfc3339
 from broker.errors import Invalid
 from broker.keys.handles import verify
 from broker.names import AgencyId, Digest, Millis
@@ -146,14 +147,18 @@ def check_hints(key: bytes, headers: tuple[tuple[str, bytes], ...], header: Head
     """
     if key != header.case_ref:
         raise Invalid(Check.HINTS, "the key on the stream is not the case reference")
+    expected = dict(hints_of(header))
     for name, value in headers:
-        expected = _HINTS.get(name)
-        if expected is not None and value != expected(header):
+        if value != expected.get(name, value):
             raise Invalid(Check.HINTS, f"the header {name} on the stream differs from the signed one")
 
 
-_HINTS: Final = {
-    "ce_id": lambda header: header.event_id.hex().encode(),
-    "ce_type": lambda header: header.type.encode(),
-    "ce_source": lambda header: header.agency.encode(),
-}
+def hints_of(header: Header) -> tuple[tuple[str, bytes], ...]:
+    """The CloudEvents attributes that follow from the signed header (``docs/spec/stream.md`` §7)."""
+    return (
+        ("ce_id", str(UUID(bytes=header.event_id)).encode()),
+        ("ce_source", header.agency.encode()),
+        ("ce_type", header.type.encode()),
+        ("ce_time", rfc3339(header.sealed_at).encode()),
+        ("ce_dataschema", f"urn:casebridge:schema:{header.schema_id}".encode()),
+    )

@@ -14,10 +14,10 @@ from broker.clock import SystemClock
 from broker.merkle import leaf_hash
 from broker.tlog import tree
 from broker.tlog.log import Log
-from broker.tlog.note import Ed25519Signer, Mldsa44Signer
+from broker.tlog.note import Ed25519Signer, Mldsa44Signer, NoteSigner
 from broker.tlog.tiles import Edge, Tile, TileNodes
 
-SIGNERS = [Ed25519Signer("log.bench/one", bytes(32)), Mldsa44Signer("log.bench/one", bytes(32))]
+SIGNERS: list[NoteSigner] = [Ed25519Signer("log.bench/one", bytes(32)), Mldsa44Signer("log.bench/one", bytes(32))]
 LARGE = 2_000_000
 BATCH = 256
 

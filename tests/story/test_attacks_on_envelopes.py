@@ -15,7 +15,7 @@ from adapters.inbox_file import State
 from broker import limits
 from broker.checks import Check
 from broker.clock import DAY, HOUR
-from broker.dispatch import Accepted, Quarantined, judge
+from broker.dispatch import Accepted, Quarantined, hint_headers, judge
 from broker.errors import Invalid
 from broker.names import AgencyId, Digest, EventId, Millis
 from broker.seal.envelope import Envelope, decode_envelope, encode_envelope
@@ -276,6 +276,27 @@ def test_an_envelope_under_another_case_is_refused_by_its_hints(tmp_path: Path) 
         (verdict,) = await made.settle()
         assert isinstance(verdict, Quarantined)
         assert verdict.check == Check.HINTS
+        await made.next_works()
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize("name", ["ce_id", "ce_source", "ce_type", "ce_time", "ce_dataschema", "traceparent"])
+def test_hints_that_contradict_the_signed_header_are_refused(tmp_path: Path, name: str) -> None:
+    """Check 15 names the header; whoever carries a message may put itself into its trace, and nothing else."""
+
+    async def story(made: World) -> None:
+        draft = forge.draft_of(made, HOME, alert())
+        headers = [(one, b"another" if one == name else value) for one, value in hint_headers(draft.header)]
+        assert name in dict(headers)
+        value = forge.envelope_of(made, HOME, draft)
+        await made.adapter(HOME).stream.publish([Message(EVENTS, draft.header.case_ref, value, tuple(headers))])
+        (verdict,) = await made.settle()
+        if name == "traceparent":
+            assert isinstance(verdict, Accepted)
+        else:
+            assert isinstance(verdict, Quarantined)
+            assert (verdict.check, name in verdict.reason) == (Check.HINTS, True)
         await made.next_works()
 
     play(tmp_path, story)
