@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -97,8 +97,13 @@ class Publisher:
         )
         return Prepared(event, decided, event_id, case, salt, file, at)
 
-    def prepare_all(self, raw: Sequence[bytes | Mapping[str, Any]]) -> list[Prepared]:
+    def prepare_all(
+        self, raw: Sequence[bytes | Mapping[str, Any]], *, seen: Callable[[], None] = lambda: None
+    ) -> list[Prepared]:
         """``prepare`` for each of several records; an error says in its detail which ``record`` it is of, from 1.
+
+        Args:
+            seen: called after each.
 
         Raises:
             InputError, Refused: see ``prepare``.
@@ -111,12 +116,20 @@ class Publisher:
                 if len(raw) > 1:
                     error.detail["record"] = number
                 raise
+            seen()
         return prepared
 
     def publish(
-        self, raw: Sequence[bytes | Mapping[str, Any]], *, idempotency_key: str | None = None
+        self,
+        raw: Sequence[bytes | Mapping[str, Any]],
+        *,
+        idempotency_key: str | None = None,
+        seen: Callable[[], None] = lambda: None,
     ) -> list[Published]:
         """Seals records and keeps them in the outbox, all or none; durable on return.
+
+        Args:
+            seen: called twice for each record: when it is checked, and when it is sealed.
 
         Raises:
             InputError, Refused: see ``prepare``; nothing is kept.
@@ -125,9 +138,12 @@ class Publisher:
         outbox = self.home.outbox
         if idempotency_key is not None and (found := outbox.by_idempotency_key(idempotency_key)) is not None:
             return [Published(found.draft.event_id, found.draft.case, Digest(found.draft.root), again=True)]
-        prepared = self.prepare_all(raw)
+        prepared = self.prepare_all(raw, seen=seen)
         with outbox.writing() as writing:
-            sealed = [self._seal(one, writing) for one in prepared]
+            sealed = []
+            for one in prepared:
+                sealed.append(self._seal(one, writing))
+                seen()
             envelopes = sign([one for _, one in sealed], agency=self.home.agency, key=self.home.ring.signing)
             for (allocation, done), envelope in zip(sealed, envelopes, strict=True):
                 header = done.header

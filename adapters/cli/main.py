@@ -26,7 +26,7 @@ SHARED: Final = frozenset({"home", "key_file", "passphrase_file", "offline", "de
 _COMMANDS: Final = {
     "adapter": ("adapters.cli.run", "adapter", "Run this agency's adapter."),
     "broker": ("adapters.cli.run", "broker", "Run the exchange's broker."),
-    "completion": ("adapters.cli.setup", "completion", "Print the completion script for a shell."),
+    "completion": ("adapters.cli.completion", "completion", "Print the completion script for a shell."),
     "demo": ("adapters.cli.run", "demo", "Play the demo case with seventeen agencies."),
     "directory": ("adapters.cli.setup", "directory", "The directory of a pilot: create, enrol, show."),
     "inbox": ("adapters.cli.read", "inbox", "List what this agency received."),

@@ -22,6 +22,7 @@ from adapters.cli.policy_view import (
     print_type,
     report_json,
 )
+from adapters.cli.progress import progress
 
 if TYPE_CHECKING:
     from broker.policy.decide import Policy
@@ -67,7 +68,8 @@ def matrix_command(form: str, type_: str | None, variant: str | None, policies: 
     if variant is not None:
         known = list(dict.fromkeys(v for facts in chosen.values() for v in facts.variants))
         _one_of(variant, known, "variant")
-    whole = compute(loaded, chosen)
+    with progress(len(chosen), "deciding") as tick:
+        whole = compute(loaded, chosen, tick=tick)
     rows = [row for row in whole.rows() if variant is None or row.variant == variant]
     if as_json or form == "json":
         print_json(matrix_json(whole, rows))
@@ -89,7 +91,9 @@ def check_command(context: click.Context, policies: Path | None, as_json: bool) 
     """
     from broker.policy.check import check
 
-    report = _configured(lambda: check(_files(policies), _domain()))
+    domain = _domain()
+    with progress(len(domain), "checking") as tick:
+        report = _configured(lambda: check(_files(policies), domain, tick=tick))
     if as_json:
         print_json(report_json(report))
     else:
@@ -140,7 +144,9 @@ def diff_command(context: click.Context, old: Path, new: Path, as_json: bool) ->
     from broker.policy.matrix import compute
 
     domain = _domain()
-    found = changes(compute(_loaded(old), domain), compute(_loaded(new), domain))
+    with progress(2 * len(domain), "comparing") as tick:
+        before, after = (compute(_loaded(one), domain, tick=tick) for one in (old, new))
+    found = changes(before, after)
     if as_json:
         print_json([change._asdict() for change in found])
     else:

@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from adapters.adapter import Adapter
-from adapters.cli.session import agency_name, print_json, progress, send_what_waits, table, uuid_text, with_adapter
+from adapters.cli.progress import progress
+from adapters.cli.session import agency_name, print_json, send_what_waits, table, uuid_text, with_adapter
 from adapters.publisher import Prepared, Published
 from broker import limits
 from broker.authority.model import Entry, Reader
@@ -59,7 +58,8 @@ def preview(ctx: click.Context, file: str, as_json: bool) -> None:
     records = read_records(file)
 
     async def work(adapter: Adapter) -> None:
-        prepared = adapter.publisher.prepare_all(records)
+        with progress(len(records), "checking") as tick:
+            prepared = adapter.publisher.prepare_all(records, seen=tick)
         if as_json:
             print_json([_preview_json(one) for one in prepared])
             return
@@ -206,8 +206,8 @@ def publish(
         raise InputError("an idempotency key is for one record; send the records one by one", field="--idempotency-key")
 
     async def work(adapter: Adapter) -> int:
-        with progress(len(records), "checking") as tick:
-            published = adapter.publisher.publish(_Ticked(records, tick), idempotency_key=idempotency_key)
+        with progress(2 * len(records), "checking and sealing") as tick:
+            published = adapter.publisher.publish(records, idempotency_key=idempotency_key, seen=tick)
         if not ctx.obj["offline"]:
             await send_what_waits(adapter)
             await _wait(adapter, published, wait)
@@ -221,32 +221,17 @@ def publish(
     return with_adapter(ctx, work, needs_stream=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ticked(Sequence[bytes]):
-    """Records that tell when each is taken."""
-
-    records: Sequence[bytes]
-    tick: Callable[[], None]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, place: Any) -> Any:
-        return self.records[place]
-
-    def __iter__(self) -> Iterator[bytes]:
-        for record in self.records:
-            yield record
-            self.tick()
-
-
 async def _wait(adapter: Adapter, published: list[Published], seconds: float) -> None:
     """Until the broker has answered for all, or the time is over, or the stream is out of reach."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    with contextlib.suppress(StreamError):
-        while not all(_answered(adapter, one) for one in published) and (left := deadline - loop.time()) > 0:
-            await adapter.receive(wait=min(left, 0.5))
+    deadline, waiting = loop.time() + seconds, published
+    with contextlib.suppress(StreamError), progress(len(published), "waiting for the broker") as tick:
+        while left := [one for one in waiting if not _answered(adapter, one)]:
+            tick(len(waiting) - len(left))
+            waiting, seconds = left, deadline - loop.time()
+            if seconds <= 0:
+                break
+            await adapter.receive(wait=min(seconds, 0.5))
 
 
 def _answered(adapter: Adapter, one: Published) -> bool:

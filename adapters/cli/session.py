@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -16,6 +14,7 @@ from uuid import UUID
 import click
 
 from adapters.adapter import Adapter
+from adapters.cli.progress import progress
 from adapters.home import Home, Rules, read_config
 from broker.clock import SystemClock, SystemRandom
 from broker.errors import ConfigError, InputError, StreamError
@@ -23,9 +22,6 @@ from broker.keys.files import KeyFile, Passphrase, Secret
 from broker.names import AgencyId, EventId
 from broker.stream.opening import open_stream
 from broker.stream.topics import in_topic, member
-
-MANY: Final = 100
-"""From here on a bar shows how far it is."""
 
 SHORT: Final = 18
 """Characters of an event's id that tables show: its time, to the millisecond, and some chance."""
@@ -136,14 +132,6 @@ async def _receive(adapter: Adapter) -> None:
     waiting = sum(end - positions.get(partition, 0) for partition, end in (await adapter.stream.ends(topic)).items())
     with progress(waiting, "receiving") as tick:
         await adapter.receive(seen=lambda _: tick())
-
-
-@contextlib.contextmanager
-def progress(length: int, label: str) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, on a terminal and for many only; call what it yields for each that is done."""
-    hidden = length < MANY or not sys.stderr.isatty()
-    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
-        yield lambda: bar.update(1)
 
 
 def with_adapter(ctx: click.Context, work: Callable[[Adapter], Awaitable[_T]], *, needs_stream: bool = True) -> _T:

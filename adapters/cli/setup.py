@@ -1,4 +1,4 @@
-"""``casebridge init``, ``directory``, ``stream`` and ``completion``: what is done once, or seldom."""
+"""``casebridge init``, ``directory`` and ``stream``: what is done once, or seldom."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import get_completion_class
 
 from adapters import registrar
 from adapters.cli.session import home_folder, print_json, secret, table
@@ -262,15 +261,3 @@ def stream_enrol(file: Path, agencies: tuple[str, ...]) -> None:
     with _here():
         embedded_file.enrol(file, agencies=[AgencyId(one) for one in agencies], random=SystemRandom())
     click.echo(f"{len(agencies)} agencies have a topic in {file}")
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print the completion script for SHELL; for bash: eval "$(casebridge completion bash)"."""
-    from adapters.cli.main import cli
-
-    made = get_completion_class(shell)
-    if made is None:
-        raise InputError(f"{shell} is not known", field="SHELL")
-    click.echo(made(cli, {}, "casebridge", "_CASEBRIDGE_COMPLETE").source())

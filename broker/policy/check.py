@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.errors import ConfigError
@@ -37,8 +38,8 @@ class Report:
         return not wrong and all(proof.holds for proof in self.proofs) and bool(self.proofs)
 
 
-def check(files: Files, domain: Domain) -> Report:
-    """Checks the files of a policy folder over a domain.
+def check(files: Files, domain: Domain, *, tick: Callable[[], None] = lambda: None) -> Report:
+    """Checks the files of a policy folder over a domain; ``tick`` is called after each type.
 
     Raises:
         ConfigError: the expected matrix or the authority table is missing or damaged.
@@ -46,7 +47,7 @@ def check(files: Files, domain: Domain) -> Report:
     authority = load_authority(files)
     expected = load_expected(files, domain)
     policy = Policy.load(files)
-    matrix = compute(policy, domain)
+    matrix = compute(policy, domain, tick=tick)
     return Report(
         digest=policy.digest,
         rules=len(policy.rules),

@@ -109,8 +109,11 @@ _SHAPES: Final[tuple[tuple[str, str, Callable[[Moment], bool]], ...]] = (
 _PATTERNS: Final = {tuple(reads(m) for m in MOMENTS): (letter, when) for letter, when, reads in _SHAPES}
 
 
-def compute(policy: Policy, domain: Domain) -> Matrix:
-    """The matrix of a policy over a domain. A policy with faults, or that errs, gives cells that deny."""
+def compute(policy: Policy, domain: Domain, *, tick: Callable[[], None] = lambda: None) -> Matrix:
+    """The matrix of a policy over a domain. A policy with faults, or that errs, gives cells that deny.
+
+    ``tick`` is called after each type.
+    """
     seen: set[str] = set()
     errors: set[str] = {str(fault) for fault in policy.faults}
 
@@ -130,6 +133,7 @@ def compute(policy: Policy, domain: Domain) -> Matrix:
                 if not varies:
                     alike[compartment, role] = cell
             cells[Key(facts.name, variant, compartment, role)] = cell
+        tick()
     holders: dict[Role, frozenset[AgencyKind]] = {
         role: frozenset(kind for kind in AgencyKind if note(policy.hold(role, kind)).permit) for role in ROLES
     }
