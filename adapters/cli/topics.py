@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from adapters import registrar
 from adapters.cli.session import print_json, table
 from adapters.home import decode_key
 from broker.errors import ConfigError
@@ -35,7 +36,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--cluster", type=_PATH, required=True, help="The settings of the cluster (kafka.json)."),
         click.option("--declared", type=_PATH, required=True, help="The file that declares it (topics.toml)."),
-        click.option("--directory", type=_PATH, required=True, help="The signed directory: each agency has a topic."),
+        click.option("--directory", type=_PATH, required=True, help="The signed directory, a folder or one file: each agency has a topic."),
         click.option("--trust", required=True, multiple=True, help="Key that signs the directory (base64)."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     ):
@@ -99,6 +100,11 @@ def _on_cluster(work: Work[_T], *, cluster: Path, declared: Path, directory: Pat
 
 def _agencies(path: Path, trust: tuple[str, ...]) -> tuple[list[AgencyId], list[AgencyId]]:
     """Every agency of the directory, and the auditors among them."""
+    if path.is_dir():
+        newest = registrar.newest(path)
+        if newest is None:
+            raise ConfigError(f"the directory {path} is empty; install the exchange's directory there")
+        path = newest
     try:
         data = path.read_bytes()
     except OSError as error:
