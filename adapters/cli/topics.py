@@ -36,7 +36,12 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--cluster", type=_PATH, required=True, help="The settings of the cluster (kafka.json)."),
         click.option("--declared", type=_PATH, required=True, help="The file that declares it (topics.toml)."),
-        click.option("--directory", type=_PATH, required=True, help="The signed directory, a folder or one file: each agency has a topic."),
+        click.option(
+            "--directory",
+            type=_PATH,
+            required=True,
+            help="The signed directory, a folder or one file: each agency has a topic.",
+        ),
         click.option("--trust", required=True, multiple=True, help="Key that signs the directory (base64)."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     ):
