@@ -126,16 +126,27 @@ class Inbox:
         return found[0] if found else None
 
     def slices(
-        self, *, case: CaseRef | None = None, state: State | None = None, after: int = 0, limit: int = 100
+        self,
+        *,
+        case: CaseRef | None = None,
+        state: State | None = None,
+        after: int = 0,
+        limit: int = 100,
+        newest: bool = False,
     ) -> list[Slice]:
-        """Slices in the order of their arrival, those after ``Slice.id`` ``after``; of all cases or of one."""
+        """Slices in the order of their arrival, those after ``Slice.id`` ``after``; of all cases or of one.
+
+        The first ``limit`` of them, or, where ``newest``, the last.
+        """
         where, values = ["id > ?"], [after]
         if case is not None:
             where.append("case_ref = ?")
         if state is not None:
             where.append("state = ?")
         chosen = [value for value in (case, state) if value is not None]
-        return self._rows(" AND ".join(where) + " ORDER BY id LIMIT ?", *values, *chosen, limit)
+        order = " ORDER BY id DESC LIMIT ?" if newest else " ORDER BY id LIMIT ?"
+        found = self._rows(" AND ".join(where) + order, *values, *chosen, limit)
+        return found[::-1] if newest else found
 
     def cases(self) -> list[CaseRef]:
         """The cases of which something valid or waiting is here, or a fact, in the order of their reference."""

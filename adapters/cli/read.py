@@ -20,6 +20,7 @@ from adapters.cli.session import (
     uuid_text,
     with_adapter,
 )
+from adapters.cli.words import kind_of, plain, print_roles
 from adapters.inbox_file import Slice, State
 from adapters.kept import Kept
 from adapters.opener import Block, describe
@@ -38,7 +39,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.command()
 @click.option("--case", "case", help="Only this case (its name or reference).")
 @click.option("--state", type=click.Choice(["received", "pending", "quarantined"]), help="Only these.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Only the newest, so many.")
 @_JSON
 @click.pass_context
 def inbox(ctx: click.Context, case: str | None, state: str | None, limit: int, as_json: bool) -> None:
@@ -47,31 +48,38 @@ def inbox(ctx: click.Context, case: str | None, state: str | None, limit: int, a
     async def work(adapter: Adapter) -> None:
         ref = adapter.files.known(case) if case is not None else None
         wanted = State[state.upper()] if state is not None else None
-        found = adapter.home.inbox.slices(case=ref, state=wanted, limit=limit)
+        found = adapter.home.inbox.slices(case=ref, state=wanted, limit=limit + 1, newest=True)
+        shown = found[-limit:]
         if as_json:
-            print_json([slice_json(one) for one in found])
-        elif not found:
-            click.echo("Nothing here yet.")
+            print_json([slice_json(one) for one in shown])
+        elif not shown:
+            click.echo("Nothing here yet." if wanted is None else "Nothing here in that state.")
         else:
-            table(("event", "case", "accepted", "type", "from", "state", ""), [_row(adapter, one) for one in found])
+            table(("event", "case", "accepted (IST)", "type", "from", "state"), [_row(adapter, one) for one in shown])
+        if len(found) > limit:
+            click.echo(f"These are the newest {limit}; there are earlier ones: --limit shows more.", err=True)
 
     with_adapter(ctx, work)
 
 
 def _row(adapter: Adapter, one: Slice) -> tuple[str, ...]:
     arrival = one.arrival
-    kind = arrival.type if arrival.variant == "-" else f"{arrival.type} ({arrival.variant})"
-    when = ist(arrival.accepted_at) if arrival.accepted_at is not None else "-"
-    note = "opened" if one.opened else (arrival.needs or (f"check {arrival.check}" if arrival.check else ""))
+    when = ist(arrival.accepted_at)[:16] if arrival.accepted_at is not None else "-"
+    match arrival.state:
+        case State.RECEIVED:
+            state = "opened" if one.opened else "not opened"
+        case State.PENDING:
+            state = f"waits for {arrival.needs}"
+        case State.QUARANTINED:
+            state = f"quarantined, check {arrival.check}"
     event = uuid_text(arrival.event_id)[:SHORT]
     return (
         event,
         case_name(arrival.case),
         when,
-        kind,
-        agency_name(adapter, arrival.author),
-        arrival.state.name.lower(),
-        note,
+        kind_of(arrival.type, arrival.variant),
+        agency_name(adapter, arrival.author) if arrival.author else "-",
+        state,
     )
 
 
@@ -172,10 +180,9 @@ def ist_of(time: str | None) -> str:
 
 
 def _print_show(adapter: Adapter, said: dict[str, Any]) -> None:
-    kind = said["type"] if said["variant"] == "-" else f"{said['type']} ({said['variant']})"
     if said["status"] == "Exercise":
         click.secho("*** EXERCISE ***", fg="yellow", bold=True)
-    click.secho(kind, bold=True)
+    click.secho(kind_of(said["type"], said["variant"]), bold=True)
     lines = [
         ("event", said["event"]),
         ("case", f"{said['caseName']}  {said['case']}"),
@@ -202,21 +209,22 @@ def _print_show(adapter: Adapter, said: dict[str, Any]) -> None:
         )
         return
     if said["given"]:
-        table(
-            ("given to this agency", "person", "why"),
-            [
-                (
-                    one["compartment"],
-                    one["person"] or "-",
-                    f"erased; was: {one['why']}" if one["erased"] else one["why"],
-                )
-                for one in said["given"]
-            ],
-        )
+        table(("given to this agency", "persons", "why"), _given(said["given"]))
     else:
         click.echo("This agency was given the header only.")
     if said["noKey"]:
         click.echo(f"Such an event may also hold: {', '.join(said['noKey'])}. This agency has no key to these.")
+    click.echo("")
+    print_roles((*said["sentAs"], *said["myRoles"]))
+
+
+def _given(given: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """A row for each compartment and ground, with all its persons."""
+    persons: dict[tuple[str, str], list[str]] = {}
+    for one in given:
+        why = f"erased; was: {one['why']}" if one["erased"] else one["why"]
+        persons.setdefault((one["compartment"], why), []).append(one["person"] or "-")
+    return [(compartment, ", ".join(named), why) for (compartment, why), named in persons.items()]
 
 
 @click.command("open")
@@ -273,18 +281,5 @@ def _print_block(block: Block) -> None:
     if block.refused:
         click.secho(f"   {block.refused}", fg="yellow")
     for name, value in block.fields.items():
-        click.echo(f"   {name}: {_plain(value)}")
+        click.echo(f"   {name}: {plain(value)}")
     click.echo("")
-
-
-def _plain(value: Any) -> str:
-    """A value in one line, for reading."""
-    if isinstance(value, dict):
-        if set(value) >= {"lang", "text"}:
-            return f"{value['text']} [{value['lang']}{', machine' if value.get('machine') else ''}]"
-        if "bytes" in value:
-            value = {**value, "bytes": f"{len(value['bytes']) * 3 // 4} bytes"}
-        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items())
-    if isinstance(value, list):
-        return "; ".join(_plain(one) for one in value)
-    return str(value)

@@ -14,6 +14,7 @@ import click
 from adapters.adapter import Adapter
 from adapters.cli.progress import progress
 from adapters.cli.session import agency_name, print_json, send_what_waits, table, uuid_text, with_adapter
+from adapters.cli.words import kind_of, print_roles
 from adapters.publisher import Prepared, Published
 from broker import limits
 from broker.authority.model import Entry, Reader
@@ -117,7 +118,7 @@ def _why(entry: Entry) -> str:
 
 def _print_preview(adapter: Adapter, prepared: Prepared) -> None:
     event, plan = prepared.event, prepared.plan
-    click.secho(f"{event.type} ({event.variant})" if event.variant != "-" else event.type, bold=True)
+    click.secho(kind_of(event.type, event.variant), bold=True)
     where = "opens a new case" if event.case is None else f"case {case_name(prepared.case)}"
     click.echo(f"{where}; persons {', '.join(event.aliases[person] for person in event.persons)}")
     for warning in plan.warnings:
@@ -140,6 +141,8 @@ def _print_preview(adapter: Adapter, prepared: Prepared) -> None:
             click.echo(f"   reads {', '.join(named)}: {why}")
         if not grounds:
             click.echo("   reads the header only: that there is such a message, from whom and when")
+    click.echo("")
+    print_roles(held.role.label for reader in plan.readers for held in reader.roles)
     click.echo("")
 
 

@@ -11,6 +11,7 @@ from adapters.casefile import CaseFile
 from adapters.cli.faults import findings, incidents, print_findings, print_incidents
 from adapters.cli.read import ist_of
 from adapters.cli.session import agency_name, print_json, table, uuid_text, with_adapter
+from adapters.cli.words import kind_of, print_roles
 from broker.authority.model import Fact
 from broker.clock import rfc3339
 from broker.names import case_name
@@ -111,7 +112,7 @@ def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:
     rows = [
         (
             ist_of(one["acceptedAt"]),
-            one["type"] if one["variant"] == "-" else f"{one['type']} ({one['variant']})",
+            kind_of(one["type"], one["variant"]),
             agency_name(adapter, one["author"]),
             "+".join(one["sentAs"]),
             "" if one["effect"] == "in effect" else f"no effect: {one['effect']}",
@@ -135,6 +136,9 @@ def _print_trace(adapter: Adapter, said: dict[str, Any]) -> None:
         state = "live" if one["live"] else "ended"
         what = ", ".join(one["compartments"])
         click.echo(f"grant by {one['by']} to {one['to']}: {what}, until {ist_of(one['until'])}, {state}")
+    click.echo("")
+    sent_as = [role for one in said["messages"] for role in one["sentAs"]]
+    print_roles([*sent_as, *(one["role"] for one in said["roles"])])
     print_incidents(said["incidents"])
     if said["findings"] is not None:
         print_findings(adapter, said["findings"])

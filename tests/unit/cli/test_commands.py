@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from adapters.cli.words import plain
 from broker.names import AgencyId
 from tests.story.small_exchange import AUDITOR, CWC, HOME, OTHER, alert
 from tests.unit.cli.terminal import Desk, Done, typed
@@ -352,3 +353,39 @@ def test_a_new_home_is_made_whole_or_not_at_all(desk: Desk, tmp_path: Path) -> N
     words.write_text("wrong horse battery")
     done = typed("--home", home, *lock, "keys", "show")
     assert (done.code, done.complaint) == (5, "casebridge: the keys cannot be unlocked: the passphrase is wrong")
+
+
+def test_the_inbox_lists_the_newest(desk: Desk, event: str) -> None:
+    """With more than the limit the last to arrive are shown, in their order, and it is told that there are others."""
+    later = []
+    for _ in range(2):
+        desk.types(OTHER, "inbox")
+        later.append(desk.publish(alert())["event"])
+    done = desk.types(OTHER, "inbox", "--limit", "2", "--json")
+    assert [one["event"] for one in done.json] == later
+    assert done.err == "These are the newest 2; there are earlier ones: --limit shows more.\n"
+    assert desk.types(OTHER, "inbox", "--limit", "1000").err == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("2026-02-04T00:50:00.000Z", "2026-02-04 06:20:00 IST"),
+        ("2026-02-04", "2026-02-04"),
+        (True, "yes"),
+        ([{"lang": "hi-IN", "text": "तारा", "machine": True}, "x"], "तारा [hi-IN, machine]; x"),
+        ({"name": "a.jpg", "bytes": "AAAA"}, "name a.jpg, bytes 3 bytes"),
+        ({"no": "00", "zero": False}, "no 00, zero no"),
+    ],
+)
+def test_a_value_is_shown_in_one_line(value: Any, words: str) -> None:
+    """Times in IST, languages beside texts, yes and no, and of a file its size."""
+    assert plain(value) == words
+
+
+def test_roles_are_spelt_out(desk: Desk, event: str) -> None:
+    """Whoever reads a code of a role finds below what it is."""
+    for words in (("show", event), ("trace", desk.types(OTHER, "show", event, "--json").json["case"])):
+        assert "OPENER who opened the case\n" in desk.types(OTHER, *words).out
+    shown = desk.types(HOME, "preview", "-", said=_text(alert())).out
+    assert "NR     NCRB / national repository cell\n" in shown
