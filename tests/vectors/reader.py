@@ -335,11 +335,10 @@ def _judge_claims(read: Read, world: World, memory: Memory) -> None:
 
 def _judge_link(mandate: Mandate, known: Mapping[bytes, Mandate]) -> None:
     """Checks 29 and 36 of one mandate."""
+    must(mandate.under_mandate == NONE or mandate.under_mandate in known, 29, "a link is missing")
     if mandate.under == OPENER:
         opens = mandate.under_mandate == NONE
         must(opens and blocks.case_reference(mandate.giver, mandate.case_salt) == mandate.case, 36, "not the opener")
-    elif mandate.under_mandate != NONE:
-        must(mandate.under_mandate in known, 29, "a link is missing")
 
 
 def _mandates(links: Sequence[bytes], read: Read, world: World) -> dict[bytes, Mandate]:
