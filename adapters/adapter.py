@@ -15,6 +15,7 @@ from adapters.casefiles import CaseFiles
 from adapters.home import Home, Rules
 from adapters.inbox_file import State
 from adapters.opener import Block, Opener
+from adapters.outbox_file import Kept
 from adapters.publisher import Publisher
 from adapters.receiver import NOTICE, Receiver, Taken
 from adapters.review import Reviewer
@@ -168,15 +169,21 @@ class Adapter:
 
     def _settle(self) -> None:
         """The outbox learns what the inbox knew when this adapter, or a write to the outbox, failed."""
-        for kept in self.home.outbox.unanswered():
-            for one in self.home.inbox.slices_of(kept.draft.event_id):
-                arrival = one.arrival
-                if arrival.root != kept.draft.root:
-                    continue
-                if arrival.state is State.RECEIVED and arrival.accepted is not None:
-                    self.home.outbox.mark_accepted(kept.draft.event_id, arrival.accepted)
-                elif arrival.type == NOTICE and arrival.check is not None:
-                    self.home.outbox.mark_refused(kept.draft.event_id, arrival.check)
+        after = 0
+        while waiting := self.home.outbox.unanswered(after=after):
+            after = waiting[-1].id
+            for kept in waiting:
+                self._settle_one(kept)
+
+    def _settle_one(self, kept: Kept) -> None:
+        for one in self.home.inbox.slices_of(kept.draft.event_id):
+            arrival = one.arrival
+            if arrival.root != kept.draft.root:
+                continue
+            if arrival.state is State.RECEIVED and arrival.accepted is not None:
+                self.home.outbox.mark_accepted(kept.draft.event_id, arrival.accepted)
+            elif arrival.type == NOTICE and arrival.check is not None:
+                self.home.outbox.mark_refused(kept.draft.event_id, arrival.check)
 
     def open(
         self,

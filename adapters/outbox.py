@@ -233,9 +233,14 @@ class Outbox:
         """What is not known to be in the stream, in the order in which it was kept."""
         return self._rows("state = ? ORDER BY id LIMIT ?", State.QUEUED, limit)
 
-    def unanswered(self) -> list[Kept]:
-        """What is in the stream and not known to be accepted or refused, in the order in which it was kept."""
-        return self._rows("state = ? ORDER BY id", State.SENT)
+    def unanswered(self, *, after: int = 0, limit: int = 100) -> list[Kept]:
+        """What is in the stream and not known to be accepted or refused, in the order in which it was kept.
+
+        Args:
+            after: only those after this ``Kept.id``.
+            limit: at most so many.
+        """
+        return self._rows("state = ? AND id > ? ORDER BY id LIMIT ?", State.SENT, after, limit)
 
     def mark_sent(self, sent: Iterable[tuple[int, Position]]) -> None:
         """Note where these (``Kept.id``) stand in the stream, after ``publish`` returned; again does no harm."""
@@ -283,6 +288,11 @@ class Outbox:
         if not found:
             raise InputError("no such event in the outbox of this agency", field="event")
         return found[0]
+
+    def holds(self, root: bytes) -> bool:
+        """Whether the envelope with this root is one of this outbox."""
+        with self._db.reading() as db:
+            return db.execute("SELECT 1 FROM envelopes WHERE root = ?", (root,)).fetchone() is not None
 
     def by_idempotency_key(self, key: str) -> Kept | None:
         """What was kept under this key, or None."""

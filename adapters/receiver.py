@@ -225,14 +225,11 @@ class Receiver:
 
     def _accepted(self, event: EventId, arrival: Arrival) -> None:
         """Our own came back; another instance of this agency may have sent it, or a life that was restored over."""
-        ours = (one.draft.root for one in self.home.outbox.sent_in(arrival.case))
-        if arrival.accepted is not None and arrival.root in ours:
+        if arrival.accepted is not None and self.home.outbox.holds(arrival.root):
             self.home.outbox.mark_accepted(event, arrival.accepted)
 
     def _refused(self, event: EventId, notice: Notice) -> None:
-        if notice.root is not None and any(
-            one.draft.root == notice.root for one in self.home.outbox.sent_in(notice.case_ref or CaseRef(bytes(16)))
-        ):
+        if notice.root is not None and self.home.outbox.holds(notice.root):
             self.home.outbox.mark_refused(event, notice.check)
 
 
