@@ -20,6 +20,7 @@ _ENVELOPE_KINDS: Final = frozenset(
 )
 _SLICE_KINDS: Final = frozenset((PartKind.CREDENTIALS, PartKind.SLOT, PartKind.BLOCK, PartKind.LEDGER, PartKind.HASH))
 _HEADER: Final = int(PartKind.HEADER)
+_HASH: Final = int(PartKind.HASH)
 _PART: Final = struct.Struct(">BI")
 _SLICE_PART: Final = struct.Struct(">HBI")
 _COUNTS: Final = struct.Struct(">HH")
@@ -167,6 +168,8 @@ def decode_slice(data: bytes) -> Slice:
         index, kind, length = _SLICE_PART.unpack(cursor.take(_SLICE_PART.size))
         if index <= last or kind not in _SLICE_KINDS or length > limits.PART_BYTES:
             raise Invalid(Check.CANONICAL, "a slice's parts are not in order")
+        if kind == _HASH and length != merkle.HASH_SIZE:
+            raise Invalid(Check.CANONICAL, "a slice has a hash of another size")
         parts[index], last = Part(kind, cursor.take(length)), index
     proof, acceptance = cursor.hashes(cursor.u16()), cursor.bytes16()
     cursor.end()

@@ -60,6 +60,8 @@ def decode_notice(data: bytes, *, ground: Ground) -> Notice:
     if end != len(data):
         raise Invalid(Check.WIRE, "bytes are left over")
     notice = Notice(*values)
+    if notice.suite != SUITE:
+        raise Invalid(Check.SUITE, f"suite {notice.suite} is not known here; this program knows suite {SUITE}")
     public = ground.broker_key(notice.broker, notice.key_id, notice.at)
     verify(public, notice.signature, _TAG + notice._replace(signature=b"")._bytes())
     return notice

@@ -11,6 +11,7 @@ from hmac import compare_digest
 from typing import NamedTuple, Protocol
 
 from broker.checks import Check
+from broker.clock import day_of
 from broker.errors import Invalid, KeyUnavailable
 from broker.names import AgencyId, Compartment
 from broker.seal.acceptance import Acceptance, decode_acceptance
@@ -115,6 +116,8 @@ def receive_slice(
     check_header(got.header, ground=ground, accepted_at=accepted_at)
     check_signature(got.header, got.signed, got.root, ground=ground, accepted_at=accepted_at, verified=verified)
     slot_part, slot = _own_slot(got, recipient)
+    if slot.day != day_of(got.header.sealed_at):
+        raise Invalid(Check.PREKEY, "a slot secret is not of the day of sealing")
     ground.check_prekey(recipient, slot.prekey_id, got.header.sealed_at)
     prk = secrets.get(got.header.agency, got.header.instance, slot)
     content, row = decode_content(open_slot(prk, got.header_hash, slot))
