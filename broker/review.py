@@ -30,7 +30,6 @@ from broker.seal.seal import LEDGER_LABEL
 from broker.seal.slot import Row, SlotForm, read_slot
 from broker.trust.directory import Agency
 
-_GIVING = frozenset({"access.grant", "disclosure.decision"})
 """Controls that carry old blocks to whom they grant them."""
 
 
@@ -190,7 +189,7 @@ def _check_entry(
         return
     if entry.block[0] is Compartment.DISCLOSURE and reader.id != fact.author:
         grant = known.state.grants.get(fact.event_id)
-        if setting.control not in _GIVING or (grant is not None and grant.agency != reader.id):
+        if setting.control not in basis.GIVING or (grant is not None and grant.agency != reader.id):
             raise Invalid(Check.GRANT, "old blocks are shown to an agency to which this event grants nothing")
     basis.check_basis(
         entry,

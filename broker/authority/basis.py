@@ -33,7 +33,8 @@ from broker.trust.directory import Agency
 Decide = Callable[[Question], Decision]
 """Answers one question of policy; denies where it cannot answer."""
 
-_OWN_PARTS: Final = frozenset({Compartment.CREDENTIALS, Compartment.MANDATE, Compartment.DISCLOSURE})
+GIVING: Final = frozenset({"access.grant", "disclosure.decision"})
+"""The controls that may show old blocks to whom they grant them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,8 @@ def _check_party(entry: Entry, reader: Agency, setting: Setting) -> None:
     compartment = entry.block[0]
     is_author = reader.id == setting.author
     allowed = (
-        compartment in _OWN_PARTS
+        compartment is Compartment.MANDATE
+        or (compartment is Compartment.DISCLOSURE and setting.control in GIVING)
         or (compartment is Compartment.LEDGER and (is_author or reader.kind is AgencyKind.AUDITOR))
         or (
             compartment is Compartment.ACCESS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hmac import compare_digest
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from broker.checks import Check
 from broker.clock import day_of
@@ -24,6 +24,8 @@ from broker.seal.parts import Part, PartKind, leaf
 from broker.seal.seal import CREDENTIALS_LABEL, LEDGER_LABEL
 from broker.seal.secrets import OpeningSecrets
 from broker.seal.slot import Row, SlotContent, SlotForm, decode_content, open_slot, read_slot, row_digest
+
+_COUNTED: Final = frozenset({Compartment.MANDATE, Compartment.DISCLOSURE})
 
 
 class View(Protocol):
@@ -154,10 +156,19 @@ def _check_row(got: Slice, slot: SlotForm, content: SlotContent, row: Row) -> tu
         label = entry.label
         if part.kind != (PartKind.LEDGER if label == LEDGER_LABEL else PartKind.BLOCK):
             raise Invalid(Check.ROW, "the row names a part of another kind")
-        if label.serial and label.compartment < Compartment.CREDENTIALS:
-            raise Invalid(Check.ROW, "a compartment has a serial")
+        _check_label(label)
         keys.append(committed_key(seed, label.encode(got.header_hash), part.body))
     return tuple(keys)
+
+
+def _check_label(label: Label) -> None:
+    compartment = label.compartment
+    if label.serial and compartment not in _COUNTED:
+        raise Invalid(Check.ROW, "a compartment has a serial")
+    if compartment is Compartment.CREDENTIALS:
+        raise Invalid(Check.ROW, "the row names the credentials, which are no block")
+    if label.person is not None and compartment in (Compartment.LEDGER, Compartment.DISCLOSURE):
+        raise Invalid(Check.ROW, "the row gives a person to what is of none", compartment=compartment.label)
 
 
 def open_block(got: Slice, part: int, label: Label, seed: Seed) -> bytes:

@@ -133,6 +133,16 @@ def _stranger_blocks(made: World, draft: Draft) -> Draft:
     return replace(draft, blocks=blocks, readers=readers)
 
 
+def _smuggle(label: Label) -> Attack:
+    """A desk gets the reporter's words under a label of the envelope's own, as a party."""
+
+    def attack(made: World, draft: Draft) -> Draft:
+        more = replace(draft, blocks={**draft.blocks, label: b"what the desk may not know"})
+        return forge.with_slot(OTHER, forge.keyed_to(label, basis=Basis.PARTY, role=Role.OR))(more)
+
+    return attack
+
+
 NOT_GIVEN: Final = Digest(b"m" * 32)
 
 ATTACKS: Final[list[tuple[str, AgencyId, Check, Attack]]] = [
@@ -165,6 +175,24 @@ ATTACKS: Final[list[tuple[str, AgencyId, Check, Attack]]] = [
         OTHER,
         Check.GRANT,
         _give(OTHER, Compartment.PERSON_IDENTITY, Basis.GRANT, Role.OR, b"g" * 16),
+    ),
+    (
+        "content is smuggled under the label of the credentials",
+        OTHER,
+        Check.ROW,
+        _smuggle(Label(Compartment.CREDENTIALS, 0, None)),
+    ),
+    (
+        "content is smuggled as a ledger of one person",
+        OTHER,
+        Check.ROW,
+        _smuggle(Label(Compartment.LEDGER, 0, PersonRef(b"p" * 16))),
+    ),
+    (
+        "an alert, which grants nothing, shows old blocks",
+        OTHER,
+        Check.BASIS,
+        _smuggle(Label(Compartment.DISCLOSURE, 0, None)),
     ),
     ("a slot states another rule than the one that permits", OTHER, Check.BASIS, _other_rule),
     ("two blocks are of one compartment and person", OTHER, Check.ROW, _twice),

@@ -155,7 +155,10 @@ def open_slot(slot: SlotBytes, header: Header, seeds: Mapping[bytes, bytes]) -> 
     must(row.reader == slot.reader, 23, "the row of another reader")
     must(sorted(e.part for e in row.entries) == list(slot.parts), 23, "other parts than the slot's")
     must(len({e.label for e in row.entries}) == len(row.entries), 35, "a label twice")
-    must(all(not e.serial or e.compartment > ACCESS for e in row.entries), 23, "a serial where none is counted")
+    must(all(not e.serial or e.compartment in (101, 103) for e in row.entries), 23, "a serial where none is counted")
+    must(all(e.compartment != 100 for e in row.entries), 23, "the credentials are no block")
+    named = [e for e in row.entries if e.compartment in (102, 103) and e.person != bytes(16)]
+    must(not named, 23, "a person where none is")
     return Slot(counter, credentials_seed, salt, row, block_seeds, aliases, roster)
 
 

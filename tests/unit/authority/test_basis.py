@@ -66,6 +66,7 @@ def _control(kind: str) -> Setting:
 
 
 ACCESS = Entry(made.ACCESS, Basis.PARTY, Role.OR)
+OLD = Entry((Compartment.DISCLOSURE, None), Basis.PARTY, Role.OR)
 BY_GRANT = Entry(IDENTITY, Basis.GRANT, Role.OR, grant=GRANT.id)
 GRANTED = Slot(BY_GRANT, made.NGO, (), (), grants=(GRANT,))
 
@@ -75,7 +76,8 @@ HONEST: dict[str, Slot] = {
     "by a grant": GRANTED,
     "by a grant for later messages": replace(GRANTED, grants=(replace(GRANT, messages=frozenset(), later=True),)),
     "its own mandate, as party": Slot(Entry((Compartment.MANDATE, None), Basis.PARTY, Role.OR)),
-    "what a grant shows of old, as party": Slot(Entry((Compartment.DISCLOSURE, None), Basis.PARTY, Role.OR)),
+    "what a grant shows of old, as party": replace(Slot(OLD), setting=_control("access.grant")),
+    "what a decision shows of old, as party": replace(Slot(OLD), setting=_control("disclosure.decision")),
     "a control, as party": replace(Slot(ACCESS), setting=_control("access.grant")),
     "the auditor the ledger": Slot(Entry((Compartment.LEDGER, None), Basis.PARTY, Role.OR), id_of("AU"), (), ()),
     "the auditor a cancel": replace(Slot(ACCESS, id_of("AU"), (), ()), setting=_control("cancel")),
@@ -127,6 +129,9 @@ ATTACKS: dict[str, tuple[Check, Slot]] = {
     ),
     "content as party": (Check.BASIS, Slot(Entry(IDENTITY, Basis.PARTY, Role.OR))),
     "the ledger to a reader": (Check.BASIS, Slot(Entry((Compartment.LEDGER, None), Basis.PARTY, Role.OR))),
+    "a content block named credentials": (Check.BASIS, Slot(Entry((Compartment.CREDENTIALS, None), Basis.PARTY, Role.OR))),
+    "old blocks in an event that grants nothing": (Check.BASIS, Slot(OLD)),
+    "old blocks in a control that grants nothing": (Check.BASIS, replace(Slot(OLD), setting=_control("ack"))),
     "access of an event that is no control": (Check.BASIS, Slot(ACCESS)),
     "the reason of a cancel to an addressee": (Check.BASIS, replace(Slot(ACCESS), setting=_control("cancel"))),
     "a control to the exchange operator": (
