@@ -147,6 +147,9 @@ class Adapter:
         topic = in_topic(self.home.agency)
         count = 0
         settled, self._settled = self._settled, False
+        if not settled:
+            for taken in self.receiver.look_again():
+                seen(taken)
         while not stop() and (
             read := await self.stream.read(topic, self.home.inbox.positions(topic), wait=wait if not count else 0.0)
         ):

@@ -14,9 +14,10 @@ from typing import Final
 
 from adapters.casefiles import CaseFiles
 from adapters.home import Home
-from adapters.inbox_file import Arrival, State
+from adapters.inbox_file import Arrival, Slice, State
 from adapters.kept import Kept, recall, to_keep
 from broker.checks import Check
+from broker.clock import DAY
 from broker.errors import Invalid, KeyUnavailable, Pending
 from broker.keys.keystore import SeedEntry
 from broker.names import AgencyId, CaseRef, Digest, EventId, Millis
@@ -26,13 +27,16 @@ from broker.seal.acceptance import decode_acceptance
 from broker.seal.envelope import decode_slice
 from broker.seal.ground import BundleGround
 from broker.seal.notice import Notice, decode_notice
-from broker.seal.open import Received, keep
+from broker.seal.open import BUNDLE, Received, keep
 from broker.seal.secrets import OpeningSecrets
 from broker.seal.wire import NOTICE_ID, schema_id
 from broker.stream.protocol import Position, Stored
 from broker.stream.topics import EVENTS
 
 UNKNOWN_EVENT = EventId(bytes(16))
+BUNDLE_WAIT: Final = 7 * DAY
+"""How long a slice waits for the directory under which it was accepted, in milliseconds."""
+_WAITING: Final = 10_000
 NOTICE: Final = "notice"
 """The type under which the inbox keeps a broker's word that it refused something."""
 
@@ -91,6 +95,43 @@ class Receiver:
         for one in taken:
             self._spread(one)
         return taken
+
+    def look_again(self) -> list[Taken]:
+        """Judges what waits once more, since a new directory may be here; what waited too long for one is refused.
+
+        Raises:
+            StoreError: the disk refused; what waits, waits on.
+        """
+        taken = list[Taken]()
+        if not self.home.inbox.pending(1):
+            return taken
+        self._fresh.clear()
+        try:
+            with self.home.inbox.writing():
+                self.files.refresh()
+                for one in self.home.inbox.pending(_WAITING):
+                    self._judge_again(one, taken)
+                self._keep(taken, (), "")
+            for found in taken:
+                self._spread(found)
+        except BaseException:
+            self.files.forget()
+            raise
+        return taken
+
+    def _judge_again(self, one: Slice, taken: list[Taken]) -> None:
+        if one.arrival.root in self._fresh:
+            return
+        found = self._one(one.arrival.slice)
+        if found.arrival.state is not State.PENDING:
+            taken.append(found)
+            if found.judged is not None:
+                self._retry(found.arrival.case, taken)
+        elif found.arrival.needs == BUNDLE and self.home.clock.now() > one.received_at + BUNDLE_WAIT:
+            days = BUNDLE_WAIT // DAY
+            taken.append(Taken(_quarantined(one.arrival.slice, Check.BUNDLE, f"waited {days} days for {BUNDLE}")))
+        elif found.arrival.needs != one.arrival.needs:
+            self.home.inbox.waits(one.id, needs=found.arrival.needs)
 
     def _one(self, value: bytes) -> Taken:
         try:

@@ -1,4 +1,4 @@
-"""What an adapter does each day by itself: private keys that nothing needs any more are destroyed."""
+"""What an adapter does each day by itself: what waits too long is refused, keys that nothing needs are destroyed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ _NEWEST: Final = (
 async def sweep(adapter: Adapter) -> Swept:
     """Destroys what is due, on disk and in this process, and says what went (``docs/spec/keys.md`` §2.3).
 
+    What waits is looked at first: it may need a key.
+
     Raises:
         StoreError: the disk refused.
     """
     home = adapter.home
+    adapter.receiver.look_again()
     swept = home.ring.destroy_expired(home.clock.now(), read_past=await read_past(adapter))
     adapter.receiver.secrets.retain([prekey.id for prekey in home.ring.prekeys])
     return swept

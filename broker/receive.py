@@ -272,10 +272,15 @@ def entry_of(entry: RowEntry) -> Entry:
 
 
 def _granted(received: Received, judge: Judge) -> tuple[Disclosed, ...]:
-    """The old blocks that a grant brings, verified."""
-    return tuple(
+    """The old blocks that a grant brings, verified: of this case, and of one person at most, as a grant is."""
+    found = tuple(
         verify_disclosure(one, ground=judge.ground, verified=judge.verified) for one in granted_links(received)
     )
+    if any(one.header.case_ref != received.slice.header.case_ref for one in found):
+        raise Invalid(Check.GRANT, "a grant shows old blocks of another case")
+    if len({one.label.person for one in found} - {None}) > 1:
+        raise Invalid(Check.GRANT, "a grant shows old blocks of several persons")
+    return found
 
 
 def granted_links(received: View) -> list[bytes]:

@@ -22,6 +22,9 @@ class Ground(Protocol):
     def check_type(self, event_type: str, variant: str, schema_id: int) -> None:
         """Check TYPE."""
 
+    def knows(self, bundle: Digest) -> bool:
+        """Whether the bundle is here; one that is not may be on its way."""
+
     def check_bundle(self, cited: Digest, at: Millis) -> None:
         """Check BUNDLE."""
 
@@ -71,6 +74,10 @@ class BundleGround:
 
     def _check_bundle(self, cited: Digest, at: Millis) -> None:
         self.bundles.judge(cited, at)
+
+    def knows(self, bundle: Digest) -> bool:
+        """Whether the bundle is here."""
+        return bundle in self.bundles
 
     def check_publisher(self, agency: AgencyId, at: Millis) -> None:
         """Check PUBLISHER."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from broker.checks import Check
 from broker.clock import day_of
-from broker.errors import Invalid, KeyUnavailable
+from broker.errors import Invalid, KeyUnavailable, Pending
 from broker.names import AgencyId, Compartment
 from broker.seal.acceptance import Acceptance, decode_acceptance
 from broker.seal.block import Label, RawSeed, Seed, committed_key, decrypt, decrypt_with
@@ -25,6 +25,8 @@ from broker.seal.seal import CREDENTIALS_LABEL, LEDGER_LABEL
 from broker.seal.secrets import OpeningSecrets
 from broker.seal.slot import Row, SlotContent, SlotForm, decode_content, open_slot, read_slot, row_digest
 
+BUNDLE: Final = "the directory under which the broker accepted it"
+"""What a slice waits for whose acceptance names a trust bundle that is not here."""
 _COUNTED: Final = frozenset({Compartment.MANDATE, Compartment.DISCLOSURE})
 
 
@@ -109,10 +111,13 @@ def receive_slice(
 
     Raises:
         Invalid: the first check that fails.
+        Pending: it was accepted under a trust bundle that is not here yet.
         KeyUnavailable: the recipient's prekey is not, or no longer, here.
     """
     got = decode_slice(data)
     acceptance = decode_acceptance(got.acceptance)
+    if not ground.knows(acceptance.statement.bundle):
+        raise Pending(BUNDLE)
     check_acceptance(acceptance, got.root, ground=ground, verified=verified)
     accepted_at = acceptance.statement.appended_at
     check_header(got.header, ground=ground, accepted_at=accepted_at)

@@ -80,6 +80,10 @@ class Bundles:
         """The last one."""
         return self._bundles[-1]
 
+    def __contains__(self, digest: object) -> bool:
+        """Whether a bundle of this digest is among them."""
+        return digest in self._digests
+
     def in_force(self, at: Millis) -> Bundle:
         """The bundle in force at that time.
 

@@ -73,6 +73,10 @@ class Open:
     def check_type(self, event_type: str, variant: str, schema_id: int) -> None:
         """Accepts."""
 
+    def knows(self, bundle: Digest) -> bool:
+        """Always."""
+        return True
+
     def check_bundle(self, cited: Digest, at: Millis) -> None:
         """Accepts."""
 
