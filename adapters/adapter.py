@@ -114,6 +114,10 @@ class Adapter:
         home = self.home
         incarnation = home.outbox.incarnation
         sequence, previous = home.inbox.next_receipt(incarnation)
+        if incarnation and not sequence and step.kind is not Kind.CHAIN_OPENED:
+            before = home.inbox.last_receipt()
+            self._write_record(Step(Kind.CHAIN_OPENED, home.clock.now(), NO_CASE, Digest(bytes(32)), before))
+            sequence, previous = home.inbox.next_receipt(incarnation)
         chain = Chain(home.agency, home.outbox.instance, incarnation, sequence=sequence, previous=previous)
         key = home.ring.signing
         (record,) = chain.write([step], key_id=key.id, sign=key.sign, random=home.random)

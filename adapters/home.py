@@ -194,6 +194,8 @@ class Home:
         )
         inbox = Inbox.open(folder / INBOX_FILE, clock=clock)
         outbox = Outbox.open(folder / OUTBOX_FILE, clock=clock, random=random)
+        if outbox.copied:
+            outbox.new_incarnation()
         return cls(folder, config, ring.agency, ring, keystore, inbox, outbox, clock, random)
 
     @property

@@ -240,6 +240,12 @@ class Inbox:
             ).fetchone()
         return (0, NO_PREVIOUS) if last is None else (last[0] + 1, last[1])
 
+    def last_receipt(self) -> Digest:
+        """The digest of the newest receipt of any life; zeros where there is none."""
+        with self._db.reading() as db:
+            last = db.execute("SELECT digest FROM receipts ORDER BY id DESC LIMIT 1").fetchone()
+        return NO_PREVIOUS if last is None else last[0]
+
     def put_receipt(
         self,
         *,

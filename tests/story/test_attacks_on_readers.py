@@ -133,11 +133,11 @@ def _stranger_blocks(made: World, draft: Draft) -> Draft:
     return replace(draft, blocks=blocks, readers=readers)
 
 
-def _smuggle(label: Label) -> Attack:
-    """A desk gets the reporter's words under a label of the envelope's own, as a party."""
+def _smuggle(label: Label, content: bytes = b"what the desk may not know") -> Attack:
+    """A desk gets a block under a label of the envelope's own, as a party."""
 
     def attack(made: World, draft: Draft) -> Draft:
-        more = replace(draft, blocks={**draft.blocks, label: b"what the desk may not know"})
+        more = replace(draft, blocks={**draft.blocks, label: content})
         return forge.with_slot(OTHER, forge.keyed_to(label, basis=Basis.PARTY, role=Role.OR))(more)
 
     return attack
@@ -192,7 +192,7 @@ ATTACKS: Final[list[tuple[str, AgencyId, Check, Attack]]] = [
         "an alert, which grants nothing, shows old blocks",
         OTHER,
         Check.BASIS,
-        _smuggle(Label(Compartment.DISCLOSURE, 0, None)),
+        _smuggle(Label(Compartment.DISCLOSURE, 0, None), bytes(2)),
     ),
     ("a slot states another rule than the one that permits", OTHER, Check.BASIS, _other_rule),
     ("two blocks are of one compartment and person", OTHER, Check.ROW, _twice),
