@@ -16,7 +16,7 @@ from broker.keys import disk
 from broker.names import AgencyId
 from broker.stream.kafka.admin import Admin
 from broker.stream.kafka.plan import Plan
-from broker.stream.kafka.settings import Settings
+from broker.stream.kafka.settings import Settings, common_name
 
 SETTINGS_FILE: Final = "kafka.json"
 TOPICS_FILE: Final = "topics.toml"
@@ -38,7 +38,7 @@ async def set_up(
         StreamError: the cluster is out of reach, or refused.
     """
     base = Settings.load(cluster)
-    missing = [one for one in agencies if not (base.clients / f"{one}.pem").exists()]
+    missing = [one for one in agencies if not (base.clients / f"{common_name(one)}.pem").exists()]
     if missing:
         raise ConfigError(
             f"{base.clients} has no certificate for {missing[0]}; make it: python -m deploy.kafka issue"

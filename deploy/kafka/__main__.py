@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from deploy.kafka import background, jars, local, pki
+from deploy.kafka import background, jars, local, manifests, pki
 
 
 def main() -> None:
@@ -28,6 +28,9 @@ def main() -> None:
             command.add_argument("--agencies", type=Path, help="a scenario; each agency of it is given a certificate")
         if name == "issue":
             command.add_argument("names", nargs="+")
+    command = commands.add_parser("manifests", help="write the same cluster for Kubernetes (Strimzi)")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--agencies", type=Path, required=True, help="JSON that lists agencies: a scenario, a directory")
     commands.add_parser("jars", help="fetch and check Kafka's jars")
     commands.add_parser("missing", help="say what the tests on Kafka lack; nothing where they lack nothing")
     given = parser.parse_args()
@@ -55,6 +58,8 @@ def _run(given: argparse.Namespace) -> None:
             background.serve(given.folder, nodes=given.nodes, owner=given.owner)
         case "stop":
             print("stopped" if background.stop(given.folder) else "no cluster runs there")
+        case "manifests":
+            print(*manifests.write(given.folder, given.agencies))
         case "issue":
             pki.issue_clients(given.folder, given.names)
 

@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from broker.stream.kafka.settings import COMMON_NAME_CHARS, common_name
+
 AUTHORITY: Final = "authority.pem"
 AUTHORITY_KEY: Final = "authority.key"
 CLIENTS: Final = "clients"
 
 AUTHORITY_DAYS: Final = 3_650
 CLIENT_DAYS: Final = 90
-NAME_CHARS: Final = 64
-"""What X.509 lets a common name have (RFC 5280, appendix A: ub-common-name)."""
 
 
 def create_authority(folder: Path) -> None:
@@ -58,8 +58,8 @@ def issue(folder: Path, name: str, to: Path, *, hosts: Sequence[str] = (), days:
     Raises:
         ValueError: the name is too long for a certificate.
     """
-    if not 0 < len(name) <= NAME_CHARS:
-        raise ValueError(f"a certificate names at most {NAME_CHARS} characters, {name} has {len(name)}")
+    if not 0 < len(name) <= COMMON_NAME_CHARS:
+        raise ValueError(f"a certificate names at most {COMMON_NAME_CHARS} characters, {name} has {len(name)}")
     authority = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
     authority_key = load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), None)
     if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
@@ -84,9 +84,9 @@ def issue(folder: Path, name: str, to: Path, *, hosts: Sequence[str] = (), days:
 
 
 def issue_clients(folder: Path, names: Sequence[str]) -> None:
-    """A certificate for each of these principals in ``clients/``; one that is there stays."""
+    """A certificate for each of these agencies and offices in ``clients/``; one that is there stays."""
     (folder / CLIENTS).mkdir(mode=0o700, exist_ok=True)
-    for name in names:
+    for name in map(common_name, names):
         path = folder / CLIENTS / f"{name}.pem"
         if not path.exists():
             issue(folder, name, path)

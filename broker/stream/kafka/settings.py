@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,10 @@ VERSION: Final = 1
 ADMIN: Final = "admin"
 """The principal that sets up topics and rights; nobody exchanges messages under it."""
 
+COMMON_NAME_CHARS: Final = 64
+
+_PART: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_HOST_LIKE: Final = re.compile(rf"{_PART}(\.{_PART})*", re.ASCII)
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9.:\[\]-]+:[0-9]{1,5}", re.ASCII)
 _PREFIX: Final = re.compile(r"[a-z0-9.-]{0,64}", re.ASCII)
 _NAMES: Final = frozenset({"version", "bootstrap", "authority", "clients", "prefix", "unsafe_sender_time"})
@@ -83,7 +88,17 @@ def kafka_name(principal: Principal) -> str:
 
     An agency is one principal, whether it reads as a member or as an auditor; no office's name is an agency id.
     """
-    return principal.office.value if principal.agency is None else str(principal.agency)
+    return principal.office.value if principal.agency is None else common_name(principal.agency)
+
+
+def common_name(agency: str) -> str:
+    """The common name of an agency's certificate: its id, or the id's SHA-256 in hex where the id cannot be one.
+
+    A common name has at most 64 characters (RFC 5280, appendix A: ub-common-name), and Kubernetes names its users like
+    hosts. A digest has no dot and an id has one, so no digest is another agency's id.
+    """
+    fits = len(agency) <= COMMON_NAME_CHARS and _HOST_LIKE.fullmatch(agency)
+    return agency if fits else hashlib.sha256(agency.encode()).hexdigest()
 
 
 def group_name(principal: Principal) -> str:

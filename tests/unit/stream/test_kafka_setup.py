@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from broker.errors import ConfigError
+from broker.names import AgencyId
 from broker.stream import topics
 from broker.stream.kafka.plan import Grant, Plan
-from broker.stream.kafka.settings import Identity, Settings
+from broker.stream.kafka.settings import Identity, Settings, common_name, kafka_name
 from deploy.kafka import jars, local, pki
 from tests.unit.stream.contract import AGENCIES, CWC, PRINCIPALS, RIGHTS
 
@@ -169,3 +171,30 @@ def test_a_name_that_no_certificate_can_hold_is_refused(tmp_path: Path) -> None:
     pki.create_authority(tmp_path)
     with pytest.raises(ValueError, match="64"):
         pki.issue(tmp_path, "in." + "a" * 62, tmp_path / "x.pem")
+
+
+LONG = AgencyId("in.zz." + "x" * 74)
+NAMED = [
+    ("an ordinary id is its own name", str(CWC), str(CWC)),
+    ("64 characters still fit", "in." + "a" * 61, "in." + "a" * 61),
+    ("65 do not", "in." + "a" * 62, hashlib.sha256(b"in." + b"a" * 62).hexdigest()),
+    ("a part that ends with a dash is no host's", "in.a-.b", hashlib.sha256(b"in.a-.b").hexdigest()),
+]
+
+
+@pytest.mark.parametrize(("agency", "name"), [row[1:] for row in NAMED], ids=[row[0] for row in NAMED])
+def test_an_agency_is_named_by_its_id_or_by_its_digest(agency: str, name: str) -> None:
+    """What cannot be a common name is replaced by 64 hex digits, which no agency id can be."""
+    assert common_name(agency) == name
+    assert len(name) <= 64
+
+
+def test_an_agency_with_a_long_id_has_a_certificate_and_its_rights(tmp_path: Path) -> None:
+    """Its file, its certificate and its access lists carry the same name; topic and group keep the id."""
+    pki.create_authority(tmp_path)
+    pki.issue_clients(tmp_path, [LONG])
+    name = kafka_name(topics.member(LONG))
+    Identity.load(Settings(("k:1",), tmp_path / pki.AUTHORITY, tmp_path / pki.CLIENTS), name)
+    grants = Plan.load(local.TOPICS).agency_grants(LONG)
+    assert {grant.principal for grant in grants} == {name}
+    assert topics.in_topic(LONG) in {grant.name for grant in grants}
