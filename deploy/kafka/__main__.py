@@ -30,7 +30,7 @@ def main() -> None:
             command.add_argument("names", nargs="+")
     command = commands.add_parser("manifests", help="write the same cluster for Kubernetes (Strimzi)")
     command.add_argument("folder", type=Path)
-    command.add_argument("--agencies", type=Path, required=True, help="JSON that lists agencies: a scenario, a directory")
+    command.add_argument("--agencies", type=Path, required=True, help="a scenario; each agency of it has a topic")
     commands.add_parser("jars", help="fetch and check Kafka's jars")
     commands.add_parser("missing", help="say what the tests on Kafka lack; nothing where they lack nothing")
     given = parser.parse_args()

@@ -1,7 +1,7 @@
 """The same cluster for Kubernetes: manifests for Strimzi's operators, from ``topics.toml`` and ``server.properties``.
 
-They are JSON, which ``kubectl apply -f`` takes as it takes YAML. Certificates are issued by ``deploy/pki``, never by the
-cluster (``tls-external``), and no manifest holds a secret.
+They are JSON, which ``kubectl apply -f`` takes as it takes YAML. Certificates are issued by ``deploy/pki``, never by
+the cluster (``tls-external``), and no manifest holds a secret.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ API: Final = "kafka.strimzi.io/v1"
 CLUSTER: Final = "exchange"
 NAMESPACE: Final = "exchange"
 VERSION: Final = "4.3.1"
+POOL: Final = "node"
 NODES: Final = 3
 EXTERNAL_NAME: Final = "kafka.exchange.example"
 _LABELS: Final = {"strimzi.io/cluster": CLUSTER}
@@ -43,15 +44,13 @@ STRIMZI_SAYS: Final = (
     "super.users",
 )
 """Settings, or their beginnings, that Strimzi writes itself and refuses from others."""
-_RESTRICTED: Final = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-_POD: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def write(folder: Path, agencies: Path) -> list[str]:
     """Writes the manifests for the agencies of a file; their names.
 
     Args:
-        agencies: JSON with a list ``agencies``, each with ``id`` and ``kind`` (a scenario, or a signed directory).
+        agencies: JSON with a list ``agencies``, each with ``id`` and ``kind`` (``adapters/demo/scenario.json``).
     """
     listed = json.loads(agencies.read_text("utf-8"))["agencies"]
     ids = [AgencyId(one["id"]) for one in listed]
@@ -82,7 +81,7 @@ def config() -> dict[str, str]:
 
 
 def cluster() -> dict[str, Any]:
-    """Strimzi's ``Kafka``: two listeners, both with certificates on both sides; what no access list gives is refused."""
+    """Strimzi's ``Kafka``: two listeners, certificates on both sides; what no access list gives is refused."""
     mutual = {"tls": True, "authentication": {"type": "tls"}}
     inside = {"name": "inside", "port": 9093, "type": "internal", **mutual}
     outside = {"name": "agencies", "port": 9094, "type": "loadbalancer", **mutual}
@@ -94,7 +93,6 @@ def cluster() -> dict[str, Any]:
         ],
         "authorization": {"type": "simple", "superUsers": ["CN=admin"]},
         "config": config(),
-        "template": {"pod": {"securityContext": _POD}, "kafkaContainer": {"securityContext": _RESTRICTED}},
     }
     return _object(
         "Kafka",
@@ -114,21 +112,24 @@ def node_pool() -> dict[str, Any]:
     apart = {
         "podAntiAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": [
-                {"labelSelector": {"matchLabels": _LABELS}, "topologyKey": "kubernetes.io/hostname"}
+                {
+                    "labelSelector": {"matchLabels": {"strimzi.io/pool-name": POOL}},
+                    "topologyKey": "kubernetes.io/hostname",
+                }
             ]
         }
     }
     volume = {"id": 0, "type": "persistent-claim", "size": "500Gi", "deleteClaim": False, "kraftMetadata": "shared"}
     return _object(
         "KafkaNodePool",
-        "node",
+        POOL,
         {
             "replicas": NODES,
             "roles": ["controller", "broker"],
             "storage": {"type": "jbod", "volumes": [volume]},
             "resources": {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "4Gi"}},
             "jvmOptions": {"-Xms": "1g", "-Xmx": "1g"},
-            "template": {"pod": {"affinity": apart, "securityContext": _POD}},
+            "template": {"pod": {"affinity": apart}},
         },
     )
 
