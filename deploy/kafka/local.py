@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.kafka import jars, pki
+from deploy.pki.authority import REVOCATION
 
 HERE: Final = Path(__file__).parent
 PROPERTIES: Final = HERE / "server.properties"
@@ -236,6 +237,7 @@ def java(main: str, *args: str, heap: str = "128m", brief: bool = True) -> list[
     # A collector without threads of its own: the node shares a small machine with what it is tested by.
     tuning = [f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseSerialGC", "-Xshare:auto"]
     tuning += ["-XX:TieredStopAtLevel=1"] if brief else []
+    tuning += REVOCATION
     logging = f"-Dlog4j2.configurationFile={LOGGING.resolve()}"
     return [jars.require_java(), *tuning, logging, "-cp", f"{jars.ensure()}/*", main, *args]
 
