@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.kafka import jars, pki
-from deploy.pki.authority import REVOCATION
+from deploy.pki.authority import AUTHORITY_DAYS, REVOCATION
 
 HERE: Final = Path(__file__).parent
 PROPERTIES: Final = HERE / "server.properties"
@@ -200,7 +200,7 @@ class Cluster:
     def _make_node(self, number: int) -> None:
         folder = self._node(number)
         folder.mkdir(parents=True)
-        pki.issue(self.folder, "kafka", folder / "node.pem", hosts=[HOST, "localhost"], days=pki.AUTHORITY_DAYS)
+        pki.issue(self.folder, "kafka", folder / "node.pem", hosts=[HOST, "localhost"], days=AUTHORITY_DAYS)
         settings = properties(PROPERTIES.read_text("utf-8")) | self.own_settings(number)
         text = "".join(f"{name}={value}\n" for name, value in settings.items())
         (folder / PROPERTIES.name).write_text(text, "utf-8")

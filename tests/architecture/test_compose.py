@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from deploy.kafka.local import ADDRESSES, PROPERTIES, properties
+from deploy.pki.authority import REVOCATION
 from tests.fault.processes import ROOT
 
 FOLDER: Final = ROOT / "deploy" / "compose"
@@ -18,7 +19,7 @@ COMPOSE: Final[dict[str, Any]] = yaml.safe_load((FOLDER / "compose.yaml").read_t
 SCHEMA: Final = json.loads((ROOT / "tests/data/compose/compose-spec.json").read_text("utf-8"))
 NODES: Final = {name: said for name, said in COMPOSE["services"].items() if name.startswith("kafka-")}
 OURS: Final = {name: said for name, said in COMPOSE["services"].items() if name not in NODES}
-OF_THE_IMAGE: Final = {"CLUSTER_ID", "KAFKA_HEAP_OPTS"}
+OF_THE_IMAGE: Final = {"CLUSTER_ID", "KAFKA_HEAP_OPTS", "KAFKA_OPTS"}
 
 
 def lines(word: str) -> list[str]:
@@ -53,6 +54,7 @@ def test_a_node_runs_with_the_settings_of_the_tests() -> None:
         }
         assert own.keys() <= ADDRESSES & shipped.keys()
         assert (own["node.id"], own["advertised.listeners"]) == (str(number), f"CLIENTS://{name}:9093")
+        assert said["environment"]["KAFKA_OPTS"].split() == list(REVOCATION)
         for setting in ("ssl.keystore.location", "ssl.truststore.location"):
             assert any(f":{shipped[setting]}:" in volume for volume in said["volumes"])
 

@@ -19,8 +19,7 @@ from aiokafka import errors as kafka
 from broker.names import AgencyId
 from broker.stream import topics
 from broker.stream.kafka.settings import Identity, Settings, group_name
-from deploy.kafka import pki
-from deploy.pki.authority import REVOKED, Authority
+from deploy.pki.authority import AUTHORITY_DAYS, REVOKED, Authority
 from tests.fault.processes import ROOT
 from tests.integration.test_kafka_rights import read, write
 from tests.streams import made_topics, own_settings
@@ -104,7 +103,7 @@ def test_a_lost_certificate_is_refused_and_the_new_one_serves(settings: Settings
     renewed = certificate(settings, NEW, tmp_path / "renewed")
     assert accepted(lost, NEW)
     assert accepted(renewed, NEW), "both hold for a while"
-    Authority.open(settings.authority.parent, passphrase=None).revoke(taken_back, days=pki.AUTHORITY_DAYS)
+    Authority.open(settings.authority.parent, passphrase=None).revoke(taken_back, days=AUTHORITY_DAYS)
     deadline = time.monotonic() + LIST_SECONDS
     while accepted(lost, NEW) and time.monotonic() < deadline:
         time.sleep(1)
