@@ -124,8 +124,8 @@ def check_envelope(
     holders = ground.auditors(accepted_at) | {header.agency}
     if not holders <= slots.keys():
         raise Invalid(Check.PARTS, "the author or an auditor has no slot")
-    if len(slots) > limits.READERS:
-        raise Invalid(Check.SIZE, "the envelope has more readers than it may")
+    if len(slots) > limits.READERS or len(of_kind[_BLOCK]) > limits.BLOCKS:
+        raise Invalid(Check.SIZE, "the envelope has more readers or blocks than it may")
     blocks, ledger, day = frozenset(of_kind[_BLOCK]), of_kind[_LEDGER][0], day_of(header.sealed_at)
     for reader, (_, slot) in slots.items():
         listed = frozenset(slot.parts)
