@@ -9,20 +9,23 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from aiokafka import errors as kafka
 
 from adapters.exchange import DIRECTORY_FILE, Exchange
 from broker.clock import SystemClock, SystemRandom
 from broker.names import AgencyId
 from broker.stream.kafka.admin import Admin
 from broker.stream.kafka.plan import Grant, Plan, TopicPlan
-from broker.stream.kafka.settings import Settings
-from broker.stream.topics import RECORDS, in_topic
+from broker.stream.kafka.settings import Settings, group_name
+from broker.stream.topics import EVENTS, RECORDS, in_topic, member
 from deploy.kafka.local import TOPICS
 from tests.fault.processes import ROOT
-from tests.story.small_exchange import AGENCIES, AUDITOR, CWC
+from tests.integration.test_kafka_certificates import certificate
+from tests.integration.test_kafka_rights import read, write
+from tests.story.small_exchange import AGENCIES, AUDITOR, CWC, HOME
 from tests.streams import own_settings
 
 COMMAND: Final = [sys.executable, "-c", "from adapters.cli.main import main; main()", "broker", "topics"]
@@ -49,10 +52,15 @@ async def _admin(path: Path, work: Callable[[Admin], Awaitable[object]]) -> None
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options that name a signed directory of eight agencies."""
-    folder = tmp_path_factory.mktemp("directory") / "exchange"
+    return directory_of(AGENCIES, tmp_path_factory.mktemp("directory"))
+
+
+def directory_of(agencies: list[dict[str, Any]], where: Path) -> list[str]:
+    """The options that name a signed directory of these agencies."""
+    folder = where / "exchange"
 
     async def create() -> bytes:
-        exchange = await Exchange.create(folder, AGENCIES, clock=SystemClock(), random=SystemRandom())
+        exchange = await Exchange.create(folder, agencies, clock=SystemClock(), random=SystemRandom())
         await exchange.close()
         return exchange.registrar_key.signing.public
 
@@ -84,6 +92,23 @@ def test_what_is_missing_is_told_then_made_then_not_missed(
     for _ in range(2):
         assert command("apply", cluster, kafka_folder, directory) == (0, [])
         assert command("verify", cluster, kafka_folder, directory) == (0, [])
+
+
+def test_an_agency_that_joins_publishes_and_reads_its_own_topic_alone(
+    cluster: Path, kafka_folder: Path, directory: list[str], tmp_path: Path
+) -> None:
+    """A certificate for its own request and ``apply`` with the new directory are all that docs/operate.md asks for."""
+    before = directory_of([one for one in AGENCIES if one["id"] != CWC], tmp_path)
+    assert command("apply", cluster, kafka_folder, before) == (0, [])
+    own = certificate(Settings.load(cluster), CWC, tmp_path / "agency")
+    with pytest.raises(kafka.TopicAuthorizationFailedError):
+        asyncio.run(write(own, CWC, EVENTS))
+    assert command("apply", cluster, kafka_folder, directory) == (0, [])
+    asyncio.run(write(own, CWC, EVENTS))
+    asyncio.run(read(own, CWC, in_topic(CWC), group=group_name(member(CWC))))
+    for topic in (in_topic(HOME), EVENTS, RECORDS):
+        with pytest.raises(kafka.TopicAuthorizationFailedError):
+            asyncio.run(read(own, CWC, topic))
 
 
 def test_what_is_too_much_or_otherwise_is_told_and_left(

@@ -1,4 +1,4 @@
-"""An agency joins, loses its certificate and has a new one: as docs/operate.md and deploy/pki/README.md tell it."""
+"""An agency loses its certificate and has a new one, as deploy/pki/README.md tells it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from aiokafka import errors as kafka
 
 from broker.names import AgencyId
 from broker.stream import topics
-from broker.stream.kafka.settings import Identity, Settings, group_name
+from broker.stream.kafka.settings import Identity, Settings
 from deploy.pki.authority import AUTHORITY_DAYS, REVOKED, Authority
 from tests.fault.processes import ROOT
-from tests.integration.test_kafka_rights import read, write
+from tests.integration.test_kafka_rights import write
 from tests.streams import made_topics, own_settings
-from tests.unit.stream.contract import AGENCIES, CWC, run
+from tests.unit.stream.contract import CWC
 
 NEW: Final = AgencyId("in.zz.newcomer")
 LIST_SECONDS: Final = 60
@@ -43,9 +42,9 @@ def command(*words: str | Path, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def settings(kafka_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Topics and rights of the agencies that were there before, and of the one that comes."""
+    """Topics and rights of one agency."""
     folder = tmp_path_factory.mktemp("enrolment")
-    yield from made_topics(kafka_folder, own_settings(kafka_folder, folder), [*AGENCIES, NEW])
+    yield from made_topics(kafka_folder, own_settings(kafka_folder, folder), [NEW])
 
 
 def certificate(settings: Settings, name: str, folder: Path) -> Settings:
@@ -63,20 +62,6 @@ def serial(settings: Settings, name: str) -> str:
     """The newest certificate of this name."""
     opened = Authority.open(settings.authority.parent, passphrase=None)
     return [one.serial for one in opened.issued() if one.name == name][-1]
-
-
-def test_an_agency_that_joins_publishes_and_reads_its_own_topic_alone(settings: Settings, tmp_path: Path) -> None:
-    """A certificate for its request and ``topics apply`` are all: it writes events, reads its slices, nobody else's."""
-    own = certificate(settings, NEW, tmp_path)
-
-    async def story() -> None:
-        await write(own, NEW, topics.EVENTS)
-        await read(own, NEW, topics.in_topic(NEW), group=group_name(topics.member(NEW)))
-        for topic in (topics.in_topic(CWC), topics.EVENTS, topics.RECORDS):
-            with pytest.raises(kafka.TopicAuthorizationFailedError):
-                await read(own, NEW, topic)
-
-    run(story())
 
 
 def accepted(settings: Settings, name: str) -> bool:
