@@ -32,8 +32,9 @@ demo: .venv/core.stamp $(if $(filter kafka,$(STREAM)),kafka) ## play the whole d
 	@rm -rf build/demo && mkdir -p build
 	@$(BIN)/casebridge demo --home build/demo --json build/demo.json $(stream) $(ARGS)
 
-test: .venv/dev.stamp ## every test, on both streams (under 15 min; Kafka needs Java and Maven); ARGS="-k word" chooses
+test: .venv/dev.stamp ## every test, on both streams (under 15 min; Kafka needs Java and Maven, the programs of others Go); ARGS="-k word" chooses
 	@$(BIN)/python -m deploy.kafka missing
+	@$(BIN)/python -m tests.interop.golang
 	@CASEBRIDGE_TEST_STREAM=$(STREAM) $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 lint: .venv/dev.stamp ## style, types, import rules, sizes and documents (1 min)
