@@ -45,8 +45,9 @@ def require() -> str:
 @cache
 def program() -> Path:
     """The judge, built once in a run from the versions that go.sum names; later runs take it from Go's cache."""
-    run(require(), "build", "-trimpath", "-mod=readonly", "-o", str(BUILT), ".")
-    return BUILT
+    mine = BUILT.with_name(f"interop.{os.getpid()}")
+    run(require(), "build", "-trimpath", "-mod=readonly", "-o", str(mine), ".")
+    return mine.replace(BUILT)  # at once: another worker may be running it
 
 
 @cache

@@ -49,7 +49,7 @@ def append(folder: Path, count: int, word: str = "entry") -> Log:
 class Quiet(SimpleHTTPRequestHandler):
     """Static files, and no word about each request."""
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
         """Says nothing."""
 
 
@@ -139,7 +139,8 @@ def witness(key: str) -> Iterator[str]:
     """The address of a witness of transparency-dev's with this signing key, which knows our log."""
     command = [str(golang.program()), "witness", key, LOG.verifier.vkey()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
-        assert run.stdin is not None and run.stdout is not None
+        assert run.stdin is not None
+        assert run.stdout is not None
         try:
             yield f"http://127.0.0.1:{int(run.stdout.readline())}/add-checkpoint"
         finally:
