@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "inbox": ("adapters.cli.read", "inbox", "List what this agency received."),
     "init": ("adapters.cli.setup", "init", "Make the home folder of an agency's adapter, with new keys."),
     "keys": ("adapters.cli.keys", "keys", "This agency's keys: show, rotate, destroy-expired, erase."),
+    "notary": ("adapters.cli.notary", "notary", "The notary: init, run."),
     "open": ("adapters.cli.read", "open_", "Open what an event lets this agency read; leaves a receipt."),
     "policy": ("adapters.cli.policy", "policy", "Who may read what, and why."),
     "preview": ("adapters.cli.send", "preview", "Show who would read what of a record, and why; sends nothing."),

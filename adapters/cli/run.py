@@ -81,7 +81,8 @@ def only_one(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
+    """Set when this process is told to stop."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -176,7 +177,7 @@ async def _run_adapter(home: Home) -> None:
         note = f" check {arrival.check}: {arrival.reason}" if arrival.check else ""
         log(f"{arrival.state.name.lower()} {arrival.event_id.hex()} {arrival.type}{note}")
 
-    stop, rules = _stop_on_signals(), Rules.load()
+    stop, rules = stop_on_signals(), Rules.load()
     watched = Watched(home, rules)
     running = await open_adapter(home, rules)
     due, trouble = home.clock.now(), Trouble(stop)
@@ -261,7 +262,7 @@ def broker_run(ctx: click.Context) -> None:
 
 
 async def _run_broker(home: Home, seen: Callable[[Verdicts], None]) -> None:
-    stop, rules = _stop_on_signals(), Rules.load()
+    stop, rules = stop_on_signals(), Rules.load()
     watched = Watched(home, rules)
     running, trouble = await make_broker(home, rules), Trouble(stop)
     log(f"broker {home.agency} runs; stop it with SIGTERM or Ctrl-C")

@@ -55,7 +55,7 @@ def init(ctx: click.Context, agency: str, stream: str, directory: str, trust: tu
         directory=str(Path(directory).absolute()),
         trusted_keys=trust,
     )
-    with _key_file(ctx):
+    with made_key_file(ctx):
         home = Home.create(folder, config, secret=secret(ctx, new=True), clock=SystemClock(), random=random)
     home.close()
     click.echo(f"{folder} is the home of {agency}.")
@@ -64,7 +64,7 @@ def init(ctx: click.Context, agency: str, stream: str, directory: str, trust: tu
 
 
 @contextlib.contextmanager
-def _key_file(ctx: click.Context) -> Iterator[None]:
+def made_key_file(ctx: click.Context) -> Iterator[None]:
     """The key file that was named, made if it is not there; taken back if what it is for could not be made."""
     key_file: Path | None = ctx.obj["key_file"]
     made = key_file is not None and not key_file.exists()
@@ -86,7 +86,7 @@ def directory() -> None:
 def _registrar_ring(ctx: click.Context, folder: Path, *, new: bool = False) -> KeyRing:
     clock, random = SystemClock(), SystemRandom()
     if new:
-        with _key_file(ctx):
+        with made_key_file(ctx):
             return KeyRing.create(folder, agency=REGISTRAR, secret=secret(ctx, new=True), clock=clock, random=random)
     return KeyRing.open(folder, agency=REGISTRAR, secret=secret(ctx), clock=clock, random=random)
 
