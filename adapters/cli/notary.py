@@ -43,7 +43,7 @@ def notary_init(ctx: click.Context, origin: str, stream: str) -> None:
         )
     click.echo(home.signer.verifier.vkey())
     click.echo(
-        f"Next: give this key to agencies and witnesses, and run: casebridge --home {folder} notary run", err=True
+        f"Next: give this key to agencies, and run: casebridge --home {folder} notary run", err=True
     )
 
 

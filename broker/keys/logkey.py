@@ -1,4 +1,4 @@
-"""The key of a transparency log, at rest beside a key ring and locked by it; it does not rotate with the ring's keys."""
+"""The key of a transparency log, at rest beside a key ring and locked by it; it does not rotate with the ring."""
 
 from __future__ import annotations
 
