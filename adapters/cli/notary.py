@@ -42,9 +42,7 @@ def notary_init(ctx: click.Context, origin: str, stream: str) -> None:
             random=SystemRandom(),
         )
     click.echo(home.signer.verifier.vkey())
-    click.echo(
-        f"Next: give this key to agencies, and run: casebridge --home {folder} notary run", err=True
-    )
+    click.echo(f"Next: give this key to agencies, and run: casebridge --home {folder} notary run", err=True)
 
 
 @notary.command("run")
