@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from adapters.cli.run import Trouble, log, only_one, stop_on_signals
-from adapters.cli.session import home_folder, secret
+from adapters.cli.session import home_folder, print_json, secret
 from adapters.cli.setup import made_key_file
 from adapters.notary import LOG_FOLDER, NotaryHome, work
 from broker.clock import SystemClock, SystemRandom
@@ -28,8 +28,9 @@ def notary() -> None:
 @notary.command("init")
 @click.option("--origin", required=True, help="The log's name, for example audit.example/one.")
 @click.option("--stream", required=True, help="The stream's file, or the settings of the cluster.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def notary_init(ctx: click.Context, origin: str, stream: str) -> None:
+def notary_init(ctx: click.Context, origin: str, stream: str, as_json: bool) -> None:
     """Make the home folder (--home) of a notary, with a new key; prints the key that checkpoints are verified by."""
     folder, path = home_folder(ctx), Path(stream).absolute()
     with made_key_file(ctx):
@@ -41,7 +42,11 @@ def notary_init(ctx: click.Context, origin: str, stream: str) -> None:
             clock=SystemClock(),
             random=SystemRandom(),
         )
-    click.echo(home.signer.verifier.vkey())
+    key = home.signer.verifier.vkey()
+    if as_json:
+        print_json({"origin": origin, "key": key})
+    else:
+        click.echo(key)
     click.echo(f"Next: give this key to agencies, and run: casebridge --home {folder} notary run", err=True)
 
 

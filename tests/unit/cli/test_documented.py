@@ -16,7 +16,9 @@ from tests.unit.cli.terminal import Desk, typed
 
 SECTIONS: Final = re.split(r"^## ", (ROOT / "docs" / "commands.md").read_text(), flags=re.MULTILINE)
 SHARED: Final = frozenset({"--home", "--key-file", "--passphrase-file", "--offline", "--debug", "--json"})
-NO_DATA: Final = frozenset({"adapter run", "broker run", "completion", "init", "stream create", "stream enrol"})
+NO_DATA: Final = frozenset(
+    {"adapter run", "broker run", "completion", "init", "notary run", "stream create", "stream enrol"}
+)
 """Commands that print nothing that a program would read."""
 
 
