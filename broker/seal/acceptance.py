@@ -28,6 +28,18 @@ class Statement(NamedTuple):
         return _STATEMENT.pack(*self)
 
 
+def decode_statement(data: bytes) -> Statement:
+    """The statement with these bytes.
+
+    Raises:
+        Invalid: check ACCEPTANCE.
+    """
+    cursor = Cursor(data, Check.ACCEPTANCE)
+    statement = Statement(*_STATEMENT.unpack(cursor.take(_STATEMENT.size)))
+    cursor.end()
+    return statement
+
+
 class Acceptance(NamedTuple):
     """A statement with the signature of the broker that made it."""
 

@@ -1,0 +1,96 @@
+"""Whoever replays the audit topic finds what the notary does not say, and names who is to be asked."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from broker import merkle
+from broker.audit.fsck import Fsck
+from broker.audit.notary import AuditRecord, Notary, decode_audit_record
+from broker.audit.record import Kind, decode_record
+from broker.stream.topics import AUDIT, NOTARY
+from broker.tlog.checkpoint import Checkpoint
+from tests.story.small_exchange import HOME, World, world
+from tests.story.test_notary import everything, log_of, said
+
+
+def topic(folder: Path) -> tuple[World, list[bytes]]:
+    """What the notary wrote of an ordinary day."""
+
+    async def run() -> tuple[World, list[bytes]]:
+        async with world(folder) as made:
+            await said(made)
+            stream, log = await made.exchange.open_stream(NOTARY), log_of(made, folder)
+            await Notary(stream, log).settle()
+            written = [stored.message.value for stored in await everything(stream, AUDIT)]
+            log.close()
+            await stream.close()
+            return made, written
+
+    return asyncio.run(run())
+
+
+def reasons(made: World, messages: list[bytes], checkpoint: Checkpoint | None = None) -> set[str]:
+    """What a replay of these messages says."""
+    fsck = Fsck(made.adapter(HOME).ground.signing_key)
+    for message in messages:
+        fsck.take(message)
+    return {verdict.reason for verdict in fsck.finish(checkpoint)}
+
+
+def of_kind(messages: list[bytes], kind: Kind, *, root: bytes | None = None) -> int:
+    """The index of the first record of a kind; about this envelope, where one is named."""
+    for index, message in enumerate(messages):
+        record = decode_audit_record(message)
+        if record.kind == 1 and decode_record(record.body)[0].kind == kind and root in (None, root_of(message)):
+            return index
+    raise AssertionError(kind)
+
+
+def root_of(message: bytes) -> bytes:
+    """The envelope that a record is about."""
+    return decode_record(decode_audit_record(message).body)[0].root
+
+
+def checkpoint_of(messages: list[bytes]) -> Checkpoint:
+    """The checkpoint of a tree over these messages."""
+    fsck = Fsck(lambda agency, key, at: b"")
+    for message in messages:
+        fsck.take(message)
+    return Checkpoint("audit.example/one", len(messages), merkle.root(fsck.leaves))
+
+
+def test_each_lie_is_told_in_words(tmp_path: Path) -> None:
+    """An ordinary day is clean; dropped, altered, twice, late, withheld and unrecorded each have their own verdict."""
+    made, good = topic(tmp_path)
+    checkpoint = checkpoint_of(good)
+    assert reasons(made, good, checkpoint) == set()
+    assert reasons(made, [*good, good[of_kind(good, Kind.ACCEPTED)]]) == set()
+
+    opened = of_kind(good, Kind.OPENED)
+    accepted = of_kind(good, Kind.ACCEPTED, root=root_of(good[opened]))
+    dropped = [*good[:accepted], *good[accepted + 1 :]]
+    found = reasons(made, dropped, checkpoint)
+    assert "records of the author are missing before this one: 1" in found
+    assert "messages of the checkpoint are withheld" in found
+    assert "received or opened, but no acceptance of it is recorded" in found
+
+    record = decode_audit_record(good[opened])
+    broken = record._replace(body=record.body[:-1] + bytes((record.body[-1] ^ 1,))).encode()
+    altered = [*good[:opened], broken, *good[opened + 1 :]]
+    assert "the signature does not verify" in reasons(made, altered)
+    assert "the checkpoint is of another tree than the topic gives" in reasons(made, altered, checkpoint)
+
+    later = [_later(message) for message in good]
+    assert reasons(made, later) == {"the acceptance names another envelope or time than stood there"}
+    bare = [message for message in good if decode_audit_record(message).kind != 2]
+    assert reasons(made, bare) == {"accepted what the notary never saw at that place"}
+
+
+def _later(message: bytes) -> bytes:
+    """The message as if the stream had taken an envelope a second later than it did."""
+    record: AuditRecord = decode_audit_record(message)
+    if record.kind != 2:
+        return message
+    return record._replace(appended_at=type(record.appended_at)(record.appended_at + 1000)).encode()
