@@ -6,7 +6,7 @@ Killed in between, or with the stream out of reach, an adapter goes on where it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -70,6 +70,28 @@ class Reviewer:
             if events is not None:
                 await events.close()
 
+    async def again(self, seen: Callable[[], None] = lambda: None) -> list[tuple[Kept, list[Finding]]]:
+        """Compares everything that is here anew, whatever was found before, and notes nothing; events with findings.
+
+        Args:
+            seen: called when an event was compared.
+
+        Raises:
+            StreamError: the events are out of reach.
+        """
+        found: list[tuple[Kept, list[Finding]]] = []
+        events = await self._open()
+        try:
+            for case in self.home.inbox.cases():
+                known = Known(case, self.rules.table, self.ground)
+                for view in self._kept(case, {}):
+                    with suppress(KeyUnavailable):
+                        found.append((view, await self._compare(view, known, events, new=True)))
+                    seen()
+        finally:
+            await events.close()
+        return [one for one in found if one[1]]
+
     async def _open(self) -> Stream:
         path = self.home.config.path(self.home.folder, self.home.config.stream)
         return await open_stream(path, principal=auditor(self.home.agency), clock=self.home.clock)
@@ -78,13 +100,18 @@ class Reviewer:
         for view in views:
             root = view.slice.root
             try:
-                found = self._rows(view, known, new=root in new) if _has_ledger(view) else []
-                if root in new and _has_ledger(view):
-                    found += await _parts(view, events)
+                found = await self._compare(view, known, events, new=root in new)
             except KeyUnavailable:
                 continue
             if root in new:
                 self.home.inbox.findings.reviewed(new[root], found)
+
+    async def _compare(self, view: Kept, known: Known, events: Stream, *, new: bool) -> list[Finding]:
+        """Takes an event in, and compares it where it is new."""
+        if not _has_ledger(view):
+            return []
+        found = self._rows(view, known, new=new)
+        return [*found, *await _parts(view, events)] if new else found
 
     def _kept(self, case: CaseRef, new: Mapping[bytes, Slice]) -> list[Kept]:
         """What is here of a case, in the order of the stream; a second envelope with the id of an event too."""

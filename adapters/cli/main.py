@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "completion": ("adapters.cli.completion", "completion", "Print the completion script for a shell."),
     "demo": ("adapters.cli.run", "demo", "Play the demo case with seventeen agencies."),
     "directory": ("adapters.cli.setup", "directory", "The directory of a pilot: create, enrol, show."),
+    "fsck": ("adapters.cli.fsck", "fsck_", "Rebuild everything from the records; say what does not fit."),
     "inbox": ("adapters.cli.read", "inbox", "List what this agency received."),
     "init": ("adapters.cli.setup", "init", "Make the home folder of an agency's adapter, with new keys."),
     "keys": ("adapters.cli.keys", "keys", "This agency's keys: show, rotate, destroy-expired, erase."),

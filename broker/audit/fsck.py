@@ -1,29 +1,33 @@
 """What the notary does not say of what it copies: the verdicts of whoever replays the audit topic.
 
-``Fsck`` takes the messages of the topic in order, makes the tree anew, and looks at each record's signature, at each
-author's chain, and at what the broker says against what stood on the stream (``docs/spec/audit.md`` §5).
+``Fsck`` takes the messages of the topic in order and looks at each record's and envelope's signature, at each author's
+chains, and at what the broker says against what stood on the stream (``docs/spec/audit.md`` §5). The tree is compared
+by ``broker.tlog.compare``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from broker import merkle
-from broker.audit.notary import AuditRecord, Place, decode_audit_record, entry_of
+from broker.audit.notary import AuditRecord, Place, decode_audit_record
 from broker.audit.record import Kind, Record, decode_record, record_digest, records_message
 from broker.errors import Invalid
-from broker.keys.handles import verify
-from broker.names import AgencyId, Digest, KeyId, Millis
+from broker.names import AgencyId, Digest, Millis
 from broker.seal.acceptance import Statement, decode_statement
+from broker.seal.check import Verified, check_signature
 from broker.seal.envelope import decode_slice
+from broker.seal.ground import Ground
+from broker.seal.parts import Signed
 from broker.seal.wire import NO_DIGEST
 from broker.stream.topics import EVENTS
-from broker.tlog.checkpoint import Checkpoint
 
-FindKey = Callable[[AgencyId, KeyId, Millis], bytes]
-"""The public key of an agency that was valid at a time; raises ``Invalid``."""
-_BY_READERS: Final = (Kind.RECEIVED, Kind.OPENED)
+_RESTS_ON_ACCEPTANCE: Final = {
+    Kind.DELIVERED: "delivered",
+    Kind.RECEIVED: "received",
+    Kind.OPENED: "opened",
+}
+_BY_BROKERS: Final = (Kind.ACCEPTED, Kind.DELIVERED)
 
 
 class Verdict(NamedTuple):
@@ -36,7 +40,7 @@ class Verdict(NamedTuple):
 
 
 class _Link(NamedTuple):
-    """One record in its author's chain."""
+    """One record, or one envelope, in its author's chain."""
 
     place: int
     previous: Digest
@@ -44,110 +48,158 @@ class _Link(NamedTuple):
     root: Digest
 
 
+class _Chain(NamedTuple):
+    """Whose chain, of what (``records`` or ``envelopes``), in which life."""
+
+    author: AgencyId
+    what: str
+    instance: bytes
+    incarnation: int
+
+
+class _Stood(NamedTuple):
+    """An envelope as it stood on the events topic; ``fault`` where its author did not sign it."""
+
+    root: Digest
+    appended_at: Millis
+    fault: bool
+
+
 class Fsck:
     """One replay of an audit topic."""
 
-    def __init__(self, find_key: FindKey) -> None:
-        self._find_key = find_key
-        self.leaves: list[bytes] = []
+    def __init__(self, ground: Ground) -> None:
+        self._ground, self._verified = ground, Verified()
+        self.count = 0
         self._verdicts: list[Verdict] = []
-        self._lives: dict[tuple[AgencyId, bytes, int], dict[int, _Link]] = {}
-        self._envelopes: dict[Place, tuple[Digest, Millis]] = {}
+        self._lives: dict[_Chain, dict[int, _Link]] = {}
+        self._envelopes: dict[Place, _Stood] = {}
         self._accepted: dict[Digest, tuple[int, AgencyId, Statement]] = {}
-        self._read: dict[Digest, tuple[int, AgencyId]] = {}
+        self._rests: dict[Digest, tuple[int, AgencyId, str]] = {}
 
     def take(self, data: bytes) -> None:
         """The topic's next message."""
-        index = len(self.leaves)
-        self.leaves.append(merkle.leaf_hash(entry_of(data)))
+        place = self.count
+        self.count += 1
         try:
             message = decode_audit_record(data)
         except Invalid:
-            self._say(index, "", "no message of the audit topic")
+            self._say(place, "", "no message of the audit topic")
             return
         if message.kind == 1:
-            self._record(index, message)
+            self._record(place, message)
         elif message.kind == 2:
-            self._envelopes[message.place] = (decode_slice(message.body).root, message.appended_at)
+            self._envelope(place, message)
 
-    def finish(self, checkpoint: Checkpoint | None = None) -> list[Verdict]:
-        """All verdicts, in the order of the tree; ``checkpoint``, its signatures checked, is compared with the tree."""
-        found = [*self._verdicts, *self._chains()]
-        for root, (index, author, said) in self._accepted.items():
-            stood = self._envelopes.get(Place(EVENTS, said.partition, said.offset))
+    def statement(self, root: Digest) -> Statement | None:
+        """What the records say of the acceptance of an envelope."""
+        found = self._accepted.get(root)
+        return found and found[2]
+
+    def finish(self) -> list[Verdict]:
+        """All verdicts, in the order of the tree."""
+        return sorted([*self._verdicts, *self._chains(), *self._acceptances(), *self._unaccepted()])
+
+    def _acceptances(self) -> Iterator[Verdict]:
+        """What the broker accepted, against what stood there; two envelopes at one place."""
+        places: dict[Place, Digest] = {}
+        for root, (place, author, said) in self._accepted.items():
+            where = Place(EVENTS, said.partition, said.offset)
+            stood = self._envelopes.get(where)
             if stood is None:
-                found.append(Verdict(index, author, root, "accepted what the notary never saw at that place"))
-            elif stood != (said.root, said.appended_at):
-                found.append(
-                    Verdict(index, author, root, "the acceptance names another envelope or time than stood there")
-                )
-        for root, (index, author) in self._read.items():
+                yield Verdict(place, author, root, "accepted what the notary never saw at that place")
+            elif (stood.root, stood.appended_at) != (said.root, said.appended_at):
+                yield Verdict(place, author, root, "the acceptance names another envelope or time than stood there")
+            elif stood.fault:
+                yield Verdict(place, author, root, "accepted an envelope that its author did not sign")
+            if places.setdefault(where, root) != root:
+                yield Verdict(place, author, root, "another envelope was accepted at the same place")
+
+    def _unaccepted(self) -> Iterator[Verdict]:
+        for root, (place, author, did) in self._rests.items():
             if root not in self._accepted:
-                found.append(Verdict(index, author, root, "received or opened, but no acceptance of it is recorded"))
-        if checkpoint is not None:
-            found += self._against(checkpoint)
-        return sorted(found)
+                yield Verdict(place, author, root, f"{did}, but no acceptance of it is recorded")
 
-    def _against(self, checkpoint: Checkpoint) -> list[Verdict]:
-        nobody, size = AgencyId(""), checkpoint.size
-        if size > len(self.leaves):
-            return [Verdict(len(self.leaves), nobody, Digest(NO_DIGEST), "messages of the checkpoint are withheld")]
-        if merkle.root(self.leaves[:size]) != checkpoint.root:
-            return [Verdict(size, nobody, Digest(NO_DIGEST), "the checkpoint is of another tree than the topic gives")]
-        return []
+    def _say(self, place: int, author: str, reason: str, root: bytes = NO_DIGEST) -> None:
+        self._verdicts.append(Verdict(place, AgencyId(author), Digest(root), reason))
 
-    def _say(self, index: int, author: str, reason: str, root: bytes = NO_DIGEST) -> None:
-        self._verdicts.append(Verdict(index, AgencyId(author), Digest(root), reason))
+    def _envelope(self, place: int, message: AuditRecord) -> None:
+        try:
+            bones = decode_slice(message.body)
+        except Invalid:
+            self._say(place, "", "what the notary kept of an envelope cannot be read")
+            return
+        header, root, at = bones.header, bones.root, message.appended_at
+        fault = False
+        try:
+            check_signature(header, bones.signed, root, ground=self._ground, accepted_at=at, verified=self._verified)
+        except Invalid:
+            fault = True  # anybody may write to the topic; to accept it would be a lie
+        self._envelopes[message.place] = _Stood(root, at, fault)
+        if not fault:
+            chain = _Chain(header.agency, "envelopes", header.instance, header.incarnation)
+            self._chained(chain, header.sequence, _Link(place, header.previous, root, root))
 
-    def _record(self, index: int, message: AuditRecord) -> None:
+    def _record(self, place: int, message: AuditRecord) -> None:
         try:
             record, body, signed = decode_record(message.body)
         except (Invalid, ValueError):
-            self._say(index, "", "not a record that can be read")
+            self._say(place, "", "not a record that can be read")
             return
         try:
-            batch = signed.root_over(body)
-            public = self._find_key(record.author, signed.key_id, message.appended_at)
-            verify(public, signed.signature, records_message(record.author, signed.key_id, signed.batch, batch))
+            check_record(record, body, signed, ground=self._ground, at=message.appended_at, verified=self._verified)
         except Invalid:
-            self._say(index, record.author, "the signature does not verify", record.root)
+            self._say(place, record.author, "the signature does not verify", record.root)
             return
-        if self._chained(index, record, body):
-            self._meaning(index, record)
+        chain = _Chain(record.author, "records", record.instance, record.incarnation)
+        if self._chained(chain, record.sequence, _Link(place, record.previous, record_digest(body), record.root)):
+            self._meaning(place, record)
 
-    def _chained(self, index: int, record: Record, body: bytes) -> bool:
-        """Puts it into its author's chain; false where the record stands in the topic already."""
-        life = self._lives.setdefault((record.author, record.instance, record.incarnation), {})
-        link = _Link(index, record.previous, record_digest(body), record.root)
-        before = life.setdefault(record.sequence, link)
+    def _chained(self, chain: _Chain, sequence: int, link: _Link) -> bool:
+        """Puts it into its author's chain; false where the same stands in the topic already."""
+        before = self._lives.setdefault(chain, {}).setdefault(sequence, link)
         if before is link:
             return True
         if before.digest != link.digest:
-            self._say(index, record.author, "the author signed two records with one number", record.root)
+            self._say(link.place, chain.author, f"the author signed two {chain.what} with one number", link.root)
         return before.digest != link.digest
 
     def _chains(self) -> Iterator[Verdict]:
         """Gaps and breaks. Lives are looked at when all is read: partitions are copied one after the other."""
-        for (author, _, _), life in self._lives.items():
+        for (author, what, _, _), life in self._lives.items():
             following, head = 0, Digest(NO_DIGEST)
             for sequence, link in sorted(life.items()):
                 if sequence > following:
-                    reason = f"records of the author are missing before this one: {sequence - following}"
+                    reason = f"{what} of the author are missing before this one: {sequence - following}"
                     yield Verdict(link.place, author, link.root, reason)
                 elif link.previous != head:
-                    yield Verdict(link.place, author, link.root, "the record does not continue the author's chain")
+                    yield Verdict(link.place, author, link.root, f"it does not continue the author's chain of {what}")
                 following, head = sequence + 1, link.digest
 
-    def _meaning(self, index: int, record: Record) -> None:
-        if record.kind in _BY_READERS:
-            self._read.setdefault(record.root, (index, record.author))
+    def _meaning(self, place: int, record: Record) -> None:
+        if record.kind in _RESTS_ON_ACCEPTANCE:
+            self._rests.setdefault(record.root, (place, record.author, _RESTS_ON_ACCEPTANCE[record.kind]))
         if record.kind != Kind.ACCEPTED:
             return
         try:
             said = decode_statement(record.body)
         except Invalid:
-            self._say(index, record.author, "not an acceptance that can be read", record.root)
+            self._say(place, record.author, "not an acceptance that can be read", record.root)
             return
-        _, _, before = self._accepted.setdefault(record.root, (index, record.author, said))
+        _, _, before = self._accepted.setdefault(record.root, (place, record.author, said))
         if before != said:
-            self._say(index, record.author, "the envelope was accepted in two ways", record.root)
+            self._say(place, record.author, "the envelope was accepted in two ways", record.root)
+
+
+def check_record(
+    record: Record, body: bytes, signed: Signed, *, ground: Ground, at: Millis, verified: Verified
+) -> None:
+    """That the author of a record signed it, with a key valid when the stream took it; what brokers say, a broker.
+
+    Raises:
+        Invalid: SIGNING_KEY or SIGNATURE.
+    """
+    find = ground.broker_key if record.kind in _BY_BROKERS else ground.signing_key
+    public = find(record.author, signed.key_id, at)
+    message = records_message(record.author, signed.key_id, signed.batch, signed.root_over(body))
+    verified.check(public, signed.signature, message)

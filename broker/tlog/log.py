@@ -21,9 +21,9 @@ from broker.tlog.checkpoint import Checkpoint, parse_checkpoint
 from broker.tlog.disk import Disk, Folder
 from broker.tlog.note import Note, NoteSigner, parse_note, sign_note, verify_note
 from broker.tlog.proof import Proof
+from broker.tlog.served import CHECKPOINT_FILE, Served
 from broker.tlog.tiles import ENTRIES, WIDTH, Edge, Tile, TileNodes, decode_bundle, encode_bundle, parse_path
 
-CHECKPOINT_FILE: Final = "checkpoint"
 STAGING_FILE: Final = "staging"
 STATE_FILE: Final = "state.sqlite"
 _TABLE: Final = (
@@ -50,6 +50,7 @@ class Log:
     def __init__(self, disk: Disk, database: sqlite3.Connection, signers: Sequence[NoteSigner], clock: Clock) -> None:
         """Use ``open``."""
         self._disk, self._database, self._signers, self._clock = disk, database, signers, clock
+        self._served = Served(disk.read)
         self.state = State(0, EMPTY_ROOT, b"", b"")
 
     @classmethod
@@ -139,13 +140,7 @@ class Log:
         Raises:
             StoreError: it is not there.
         """
-        data = self._disk.read(tile.path)
-        if data is None and tile.width < WIDTH:
-            whole = self._disk.read(tile._replace(width=WIDTH).path)
-            data = whole if whole is None else _front(whole, tile)
-        if data is None:
-            raise StoreError(f"the log has lost {tile.path}; restore it from a copy, it can be fetched from any mirror")
-        return data
+        return self._served.read(tile)
 
     def entry(self, index: int) -> bytes:
         """One entry.
@@ -262,13 +257,6 @@ class Log:
             return work()
         except sqlite3.Error as error:
             raise StoreError("the log's state cannot be read or written; look at its disk") from error
-
-
-def _front(whole: bytes, tile: Tile) -> bytes:
-    """The beginning of a full tile or bundle: what a partial one had."""
-    if tile.level == ENTRIES:
-        return encode_bundle(decode_bundle(whole, WIDTH)[: tile.width])
-    return whole[: tile.width * len(EMPTY_ROOT)]
 
 
 def _encode_staging(size: int, root: bytes, files: dict[str, bytes]) -> bytes:

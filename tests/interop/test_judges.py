@@ -21,7 +21,7 @@ from broker.clock import SetClock
 from broker.names import Millis
 from broker.tlog import tree
 from broker.tlog.checkpoint import Checkpoint
-from broker.tlog.log import CHECKPOINT_FILE, Log
+from broker.tlog.log import Log
 from broker.tlog.note import (
     COSIGNATURE_ED25519,
     Ed25519Signer,
@@ -30,6 +30,7 @@ from broker.tlog.note import (
     sign_note,
     verify_note,
 )
+from broker.tlog.served import CHECKPOINT_FILE
 from broker.tlog.witness import Request, cosignatures
 from tests.interop import golang
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from broker import merkle
 from broker.audit.fsck import Fsck
-from broker.audit.notary import AuditRecord, Notary, decode_audit_record
+from broker.audit.notary import AuditRecord, Notary, decode_audit_record, entry_of
 from broker.audit.record import Kind, decode_record
 from broker.stream.topics import AUDIT, NOTARY
-from broker.tlog.checkpoint import Checkpoint
+from broker.tlog.checkpoint import Checkpoint, parse_checkpoint
+from broker.tlog.compare import Comparison
+from broker.tlog.served import served
 from tests.story.small_exchange import HOME, World, world
 from tests.story.test_notary import everything, log_of, said
 
@@ -22,7 +23,7 @@ def topic(folder: Path) -> tuple[World, list[bytes]]:
         async with world(folder) as made:
             await said(made)
             stream, log = await made.exchange.open_stream(NOTARY), log_of(made, folder)
-            await Notary(stream, log).settle()
+            log.publish((await Notary(stream, log).settle())[-1])
             written = [stored.message.value for stored in await everything(stream, AUDIT)]
             log.close()
             await stream.close()
@@ -31,12 +32,20 @@ def topic(folder: Path) -> tuple[World, list[bytes]]:
     return asyncio.run(run())
 
 
-def reasons(made: World, messages: list[bytes], checkpoint: Checkpoint | None = None) -> set[str]:
+def reasons(made: World, messages: list[bytes]) -> set[str]:
     """What a replay of these messages says."""
-    fsck = Fsck(made.adapter(HOME).ground.signing_key)
+    fsck = Fsck(made.adapter(HOME).ground)
     for message in messages:
         fsck.take(message)
-    return {verdict.reason for verdict in fsck.finish(checkpoint)}
+    return {verdict.reason for verdict in fsck.finish()}
+
+
+def differences(messages: list[bytes], log: Path, checkpoint: Checkpoint) -> set[str]:
+    """What a comparison of these messages with a log says."""
+    compared = Comparison(checkpoint, served(str(log)).read)
+    for message in messages:
+        compared.take(entry_of(message))
+    return {difference.reason for difference in compared.finish()}
 
 
 def of_kind(messages: list[bytes], kind: Kind, *, root: bytes | None = None) -> int:
@@ -53,34 +62,35 @@ def root_of(message: bytes) -> bytes:
     return decode_record(decode_audit_record(message).body)[0].root
 
 
-def checkpoint_of(messages: list[bytes]) -> Checkpoint:
-    """The checkpoint of a tree over these messages."""
-    fsck = Fsck(lambda agency, key, at: b"")
-    for message in messages:
-        fsck.take(message)
-    return Checkpoint("audit.example/one", len(messages), merkle.root(fsck.leaves))
-
-
 def test_each_lie_is_told_in_words(tmp_path: Path) -> None:
     """An ordinary day is clean; dropped, altered, twice, late, withheld and unrecorded each have their own verdict."""
     made, good = topic(tmp_path)
-    checkpoint = checkpoint_of(good)
-    assert reasons(made, good, checkpoint) == set()
+    log = tmp_path / "log"
+    checkpoint = parse_checkpoint(served(str(log)).checkpoint().text)
+    assert (reasons(made, good), differences(good, log, checkpoint)) == (set(), set())
     assert reasons(made, [*good, good[of_kind(good, Kind.ACCEPTED)]]) == set()
 
     opened = of_kind(good, Kind.OPENED)
     accepted = of_kind(good, Kind.ACCEPTED, root=root_of(good[opened]))
     dropped = [*good[:accepted], *good[accepted + 1 :]]
-    found = reasons(made, dropped, checkpoint)
-    assert "records of the author are missing before this one: 1" in found
-    assert "messages of the checkpoint are withheld" in found
-    assert "received or opened, but no acceptance of it is recorded" in found
+    assert reasons(made, dropped) == {
+        "records of the author are missing before this one: 1",
+        "delivered, but no acceptance of it is recorded",
+    }
+    assert "messages of the checkpoint are withheld" in differences(dropped, log, checkpoint)
 
     record = decode_audit_record(good[opened])
     broken = record._replace(body=record.body[:-1] + bytes((record.body[-1] ^ 1,))).encode()
     altered = [*good[:opened], broken, *good[opened + 1 :]]
     assert "the signature does not verify" in reasons(made, altered)
-    assert "the checkpoint is of another tree than the topic gives" in reasons(made, altered, checkpoint)
+    assert "the checkpoint is of another tree than the topic gives" in differences(altered, log, checkpoint)
+    for path in sorted((log / "tile").rglob("*")):
+        if path.is_file():
+            whole = path.read_bytes()
+            path.write_bytes(whole[:-1] + bytes((whole[-1] ^ 1,)))
+            (found,) = differences(good, log, checkpoint)
+            assert found.endswith("with other contents than the topic gives")
+            path.write_bytes(whole)
 
     later = [_later(message) for message in good]
     assert reasons(made, later) == {"the acceptance names another envelope or time than stood there"}
