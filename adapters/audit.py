@@ -16,13 +16,14 @@ from adapters.inbox_file import State
 from adapters.kept import Kept
 from broker.audit.fsck import Fsck, Verdict
 from broker.audit.notary import entry_of
+from broker.clock import MINUTE
 from broker.errors import ConfigError, InputError, Refused
 from broker.names import AgencyId, Digest
 from broker.review import Finding
 from broker.seal.wire import NO_DIGEST
 from broker.stream.opening import open_stream
 from broker.stream.protocol import Stream
-from broker.stream.topics import AUDIT, auditor
+from broker.stream.topics import AUDIT, EVENTS, auditor
 from broker.tlog.checkpoint import Checkpoint
 from broker.tlog.compare import Comparison
 from broker.tlog.note import parse_vkey
@@ -99,9 +100,13 @@ async def audit_stream(adapter: Adapter) -> AsyncIterator[Stream]:
 
 
 class Outcome(NamedTuple):
-    """All that was concluded: from the topic and the tree, and from the ledgers."""
+    """All that was concluded: from the topic and the tree, and from the ledgers.
+
+    ``behind`` envelopes stand on the stream that the notary has not copied: what is missing may be on its way.
+    """
 
     messages: int
+    behind: int
     believed: Believed | None
     verdicts: list[Verdict]
     findings: list[tuple[Kept, list[Finding]]]
@@ -135,12 +140,13 @@ async def fsck(adapter: Adapter, believed: Believed | None, *, begin: Shown) -> 
                     tree.take(entry_of(stored.message.value))
             following = batch[-1].offset + 1
             tick(len(batch))
+        behind = sum((await stream.ends(EVENTS)).values()) - replay.stood
     verdicts = [*replay.finish(), *_received(adapter, replay)]
     if tree is not None:
         verdicts += [Verdict(one.place, AgencyId(""), Digest(NO_DIGEST), one.reason) for one in tree.finish()]
     compared = begin(len(adapter.home.inbox.slices(state=State.RECEIVED, limit=_BATCH)), "ledgers")
     findings = await adapter.reviewer.again(lambda: compared(1))
-    return Outcome(replay.count, believed, sorted(verdicts), findings)
+    return Outcome(replay.count, behind, believed, sorted(verdicts), findings)
 
 
 def _received(adapter: Adapter, replay: Fsck) -> list[Verdict]:
@@ -153,6 +159,8 @@ def _received(adapter: Adapter, replay: Fsck) -> list[Verdict]:
             kept = adapter.files.get(one.arrival.case).kept(one.arrival.event_id)
             if kept is None or kept.slice.root != one.arrival.root:
                 continue
+            if kept.acceptance.statement.appended_at > adapter.home.clock.now() - MINUTE:
+                continue  # its record may be on its way
             said, root = kept.acceptance.statement, kept.slice.root
             recorded = replay.statement(root)
             if recorded is None:

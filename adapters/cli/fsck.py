@@ -67,6 +67,7 @@ def _json(outcome: Outcome) -> dict[str, Any]:
     believed = outcome.believed
     return {
         "messages": outcome.messages,
+        "behind": outcome.behind,
         "log": believed
         and {
             "origin": believed.checkpoint.origin,
@@ -107,6 +108,9 @@ def _print(adapter: Adapter, outcome: Outcome) -> None:
         click.echo(f"The tree of {said.origin}: {said.size} entries made anew and compared, file by file.")
         if outcome.messages > said.size:
             click.echo(f"{outcome.messages - said.size} messages are newer than the checkpoint.")
+    if outcome.behind:
+        words = f"The notary has not copied {outcome.behind} messages yet: what is missing below may be on its way."
+        click.secho(words, fg="yellow")
     for one in outcome.verdicts:
         whom = f"; ask {agency_name(adapter, one.author)}" if one.author else ""
         what = f" (envelope {one.root.hex()[:SHORT]})" if one.root != NO_DIGEST else ""

@@ -66,11 +66,11 @@ class _Stood(NamedTuple):
 
 
 class Fsck:
-    """One replay of an audit topic."""
+    """One replay of an audit topic: ``count`` messages, of which ``stood`` are of the events topic."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground, self._verified = ground, Verified()
-        self.count = 0
+        self.count, self.stood = 0, 0
         self._verdicts: list[Verdict] = []
         self._lives: dict[_Chain, dict[int, _Link]] = {}
         self._envelopes: dict[Place, _Stood] = {}
@@ -86,6 +86,7 @@ class Fsck:
         except Invalid:
             self._say(place, "", "no message of the audit topic")
             return
+        self.stood += message.place.topic == EVENTS
         if message.kind == 1:
             self._record(place, message)
         elif message.kind == 2:

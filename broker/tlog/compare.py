@@ -68,5 +68,5 @@ class Comparison:
             return
         if there != data:
             self._found.append(
-                Difference(place, f"the log serves {tile.path} with other contents than the topic gives")
+                Difference(place, f"{tile.path} is served with other contents than the topic gives")
             )
