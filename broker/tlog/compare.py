@@ -67,6 +67,4 @@ class Comparison:
             self._found.append(Difference(place, f"the log does not serve {tile.path}"))
             return
         if there != data:
-            self._found.append(
-                Difference(place, f"{tile.path} is served with other contents than the topic gives")
-            )
+            self._found.append(Difference(place, f"{tile.path} is served with other contents than the topic gives"))
