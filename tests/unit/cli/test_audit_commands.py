@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters.audit_file import AUDIT_FILE
 from adapters.exchange import STREAM_FILE
 from adapters.notary import LOG_FOLDER, NotaryHome, work
+from adapters.trace_page import page
 from broker.clock import SystemClock, SystemRandom
 from broker.keys.files import KeyFile
-from tests.story.small_exchange import AUDITOR, OTHER, alert
+from tests.story.small_exchange import AUDITOR, CWC, OTHER, alert
 from tests.unit.cli.terminal import Desk, Done
 
 
@@ -93,3 +97,74 @@ def test_only_an_auditor_rebuilds_and_only_from_a_log_that_is_believed(audited: 
     assert audited.desk.types(AUDITOR, "fsck", "--log", audited.log).code == 3
     other = audited.key.replace("audit.example/one", "audit.example/two")
     assert audited.desk.types(AUDITOR, "fsck", "--log", audited.log, "--log-key", other).code == 3
+
+
+def test_who_read_what_when_and_why_is_one_command(audited: Audited) -> None:
+    """Each opening is told with post, purpose, person and ground, and proved; so is each attempt that was refused."""
+    case = audited.said["case"]
+    asked = ("trace", case, "--compartment", "spotting", "--person", "P-1")
+    done = audited.types(*asked, "--json")
+    (read,) = done.json["audit"]["lines"]
+    assert (read["agency"], read["what"], read["persons"], read["proof"]) == (OTHER, "opened", ["P-1"], "proved")
+    assert (read["post"], read["purpose"]) == ("duty-officer", "case-work")
+    assert read["ground"].startswith("role AS by missing.alert.spotting")
+    told = audited.types(*asked).out
+    assert "spotting of P-1, by duty-officer for case-work, on the ground: role AS" in told
+    (refused,) = audited.types("trace", case, "--compartment", "medical", "--json").json["audit"]["lines"]
+    assert (refused["agency"], refused["what"], refused["proof"]) == (OTHER, "refused", "proved")
+
+
+def test_every_line_of_a_case_is_proved(audited: Audited) -> None:
+    """Sending, acceptance, delivery, readings and refusals each name their entry; an event alone is told likewise."""
+    for name in (audited.said["case"], audited.said["event"]):
+        done = audited.types("trace", name, "--json")
+        said = done.json["audit"]
+        assert (done.code, said["sound"]) == (0, True)
+        assert [line["what"] for line in said["lines"][:3]] == ["sent", "accepted", "delivered"]
+        assert {line["proof"] for line in said["lines"]} == {"proved"}
+        readings = said["couldRead"][audited.said["event"]]
+        assert (CWC, "person-identity", "P-1") in {
+            (one["agency"], one["compartment"], one["person"]) for one in readings
+        }
+    assert audited.types("trace", audited.said["case"]).out.splitlines()[-1].startswith("Every line verifies")
+    without = audited.desk.types(AUDITOR, "trace", audited.said["case"])
+    assert (without.code, without.out.splitlines()[-1]) == (
+        0,
+        "Every signature verifies. Places in the log were not checked: name the log with --log.",
+    )
+
+
+def test_the_page_opens_off_line_and_runs_nothing(audited: Audited, tmp_path: Path) -> None:
+    """It names no resource, forbids every one, escapes what it is given, and shows the verdict first."""
+    path = tmp_path / "case.html"
+    assert audited.types("trace", audited.said["case"], "--html", path).code == 0
+    text = path.read_text("utf-8")
+    assert "default-src &#x27;none&#x27;" in text
+    assert not re.search(r"https?:|//|<script|<img|<link|url\(|@import", text)
+    assert 'class="verdict good"' in text
+    said = audited.types("trace", audited.said["case"], "--json").json
+    evil = "<script>alert('x')</script>"
+    said["audit"]["lines"][0]["words"] = said["messages"][0]["type"] = evil
+    written = page(said, lambda _: evil)
+    assert "<script" not in written
+    assert written.count("&lt;script&gt;") > 2
+
+
+def test_what_does_not_verify_is_red(audited: Audited) -> None:
+    """A record that was altered is named twice, by its author's signature and by the log; the command exits with 1."""
+    trace = ("trace", audited.said["case"], "--json")
+    assert audited.types(*trace).code == 0
+    copy = sqlite3.connect(audited.desk.home(AUDITOR) / AUDIT_FILE)
+    ((place, message),) = copy.execute("SELECT place, message FROM messages WHERE kind = 1 ORDER BY place DESC LIMIT 1")
+    change = "UPDATE messages SET message = ? WHERE place = ?"
+    with copy:
+        copy.execute(change, (message[:-1] + bytes((message[-1] ^ 1,)), place))
+    done = audited.types(*trace)
+    told = audited.types(*trace[:2])
+    with copy:
+        copy.execute(change, (message, place))
+    copy.close()
+    (wrong,) = [line for line in done.json["audit"]["lines"] if line["fault"]]
+    assert (done.code, done.json["audit"]["sound"], wrong["entry"], wrong["proof"]) == (1, False, place, "NOT PROVED")
+    assert wrong["fault"].startswith("the record does not verify")
+    assert (told.code, told.out.splitlines()[-1]) == (1, "1 line does not verify.")
