@@ -25,7 +25,7 @@ from broker.tlog.log import Log
 from broker.tlog.note import Note
 
 VERSION: Final = 1
-BATCH: Final = 256
+BATCH: Final = 2_048
 """Messages to a commit of the log, at most."""
 _SOURCES: Final = {RECORDS: 1, EVENTS: 2}
 _TOPICS: Final = {number: topic for topic, number in _SOURCES.items()}

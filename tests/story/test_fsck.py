@@ -6,13 +6,16 @@ import asyncio
 from pathlib import Path
 
 from broker.audit.fsck import Fsck
-from broker.audit.notary import AuditRecord, Notary, decode_audit_record, entry_of
-from broker.audit.record import Kind, decode_record
-from broker.stream.topics import AUDIT, NOTARY
+from broker.audit.notary import AuditRecord, Notary, Place, decode_audit_record, entry_of
+from broker.audit.record import Chain, Kind, Step, decode_record
+from broker.names import AgencyId, CaseRef, Digest
+from broker.seal.acceptance import Statement, decode_statement
+from broker.seal.envelope import decode_slice
+from broker.stream.topics import AUDIT, NOTARY, RECORDS
 from broker.tlog.checkpoint import Checkpoint, parse_checkpoint
 from broker.tlog.compare import Comparison
 from broker.tlog.served import served
-from tests.story.small_exchange import HOME, World, world
+from tests.story.small_exchange import HOME, HUB, World, world
 from tests.story.test_notary import everything, log_of, said
 
 
@@ -104,3 +107,65 @@ def _later(message: bytes) -> bytes:
     if record.kind != 2:
         return message
     return record._replace(appended_at=type(record.appended_at)(record.appended_at + 1000)).encode()
+
+
+def test_what_a_broker_or_member_says_otherwise_is_told(tmp_path: Path) -> None:
+    """Two records with one number, two acceptances, two envelopes at one place, and a member that plays broker."""
+
+    async def run() -> None:
+        async with world(tmp_path) as made:
+            await said(made)
+            stream, log = await made.exchange.open_stream(NOTARY), log_of(made, tmp_path)
+            await Notary(stream, log).settle()
+            good = [stored.message.value for stored in await everything(stream, AUDIT)]
+            log.close()
+            await stream.close()
+            accepted = [one for one in good if is_record(one, Kind.ACCEPTED)]
+            first, second = (decode_statement(decode_record(decode_audit_record(one).body)[0].body) for one in accepted)
+            otherwise = first._replace(bundle=Digest(bytes(32)))
+            there = second._replace(partition=first.partition, offset=first.offset)
+            lies = {
+                "the envelope was accepted in two ways": [spoken(made, HUB, otherwise)],
+                "another envelope was accepted at the same place": [spoken(made, HUB, there)],
+                "the author signed two records with one number": [spoken(made, HUB, first), spoken(made, HUB, second)],
+                "the signature does not verify": [spoken(made, HOME, first)],
+            }
+            for reason, lie in lies.items():
+                left = [one for one in good if one != accepted[1] or "same place" not in reason]
+                assert reason in reasons(made, [*left, *lie]), reason
+            unsigned = [_unsigned(one) for one in good]
+            assert reasons(made, unsigned) == {"accepted an envelope that its author did not sign"}
+
+    asyncio.run(run())
+
+
+def is_record(message: bytes, kind: Kind) -> bool:
+    """Whether this message of the audit topic is a record of this kind."""
+    record = decode_audit_record(message)
+    return record.kind == 1 and decode_record(record.body)[0].kind == kind
+
+
+def spoken(made: World, agency: AgencyId, statement: Statement) -> bytes:
+    """A message of the audit topic in which this agency says, signed, that it accepted; the first of a new life."""
+    key = made.exchange.homes[agency].ring.signing
+    step = Step(Kind.ACCEPTED, made.clock.at, CaseRef(bytes(16)), statement.root, statement.encode())
+    chain = Chain(agency, b"instance", 1)
+    (record,) = chain.write([step], key_id=key.id, sign=key.sign, random=FixedRandom())
+    return AuditRecord(1, Place(RECORDS, 0, 10_000), made.clock.at, record).encode()
+
+
+class FixedRandom:
+    """Randomness that is always the same, so that what is said twice is the same."""
+
+    def bytes(self, count: int) -> bytes:
+        """Zeros."""
+        return bytes(count)
+
+
+def _unsigned(message: bytes) -> bytes:
+    """The message with another signature, if it is an envelope."""
+    record = decode_audit_record(message)
+    if record.kind != 2:
+        return message
+    signature = decode_slice(record.body).signed.signature
+    return record._replace(body=record.body.replace(signature, bytes(64))).encode()
