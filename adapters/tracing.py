@@ -39,6 +39,9 @@ PROVED: Final = "proved"
 UNCHECKED: Final = "no log named"
 WAITS: Final = "newer than the checkpoint"
 NO_RECORD: Final = "-"
+_NO_ANSWERS: Final = frozenset({"ack", "access.grant", "access.withdraw"})
+"""They name an event and do not answer it."""
+UNPROVED: Final = "the log does not prove this record"
 
 
 @dataclass(slots=True)
@@ -173,7 +176,7 @@ class _Teller:
         try:
             tree.verify_inclusion(one.leaf, one.place, size, tree.inclusion(one.place, size, self._nodes), root)
         except (ValueError, StoreError):
-            return "NOT PROVED", "the log does not prove this record"
+            return "NOT PROVED", UNPROVED
         return PROVED, ""
 
     def _line(self, one: Said) -> Line | None:
@@ -268,12 +271,30 @@ class _Teller:
             if entry.label.compartment < CATALOGUED
         ]
         reply_by = kept.slice.header.reply_by
-        answered = any(fact.event_id in other.references for other in self._case.state.facts.values())
+        answered = any(
+            fact.event_id in other.references and other.author != fact.author and other.type not in _NO_ANSWERS
+            for other in self._case.state.facts.values()
+        )
         if reply_by is not None and reply_by < self._now and not answered:
             words = f"an answer was asked for by {ist(reply_by)}, and none is here"
             self._told.lines.append(Line(reply_by, "overdue", fact.event_id, fact.author, words))
+        self._withdrawn(fact)
         if self._told.notarized and fact.accepted_at < self._now - MINUTE:
             self._missing(fact, kept, self._seen.get(root, set()))
+
+    def _withdrawn(self, fact: Fact) -> None:
+        """What had been opened on a grant before it was withdrawn: that cannot be taken back."""
+        grant = self._case.state.grants.get(EventId(fact.control.get("withdraw.grant", b"")))
+        if grant is None:
+            return
+        opened = [
+            f"{line.compartments[0]} of {' or '.join(line.persons)} at {ist(line.at)}"
+            for line in self._told.lines
+            if line.what == "opened" and grant.id.hex() in line.ground and line.at <= fact.accepted_at
+        ]
+        before = ", ".join(opened) or "nothing"
+        words = f"the grant {grant.id.hex()} of {grant.agency}; opened on it before: {before}"
+        self._told.lines.append(Line(fact.accepted_at, "withdrawn", fact.event_id, fact.author, words))
 
     def _missing(self, fact: Fact, kept: Kept, seen: set[Kind]) -> None:
         for kind, what in (

@@ -7,7 +7,7 @@ import click
 from adapters.adapter import Adapter
 from adapters.audit import Believed
 from adapters.cli.session import SHORT, agency_name, table, uuid_text
-from adapters.tracing import UNCHECKED, WAITS, Line, Told
+from adapters.tracing import UNCHECKED, UNPROVED, WAITS, Line, Told
 from broker.clock import ist
 
 
@@ -21,8 +21,8 @@ def print_told(adapter: Adapter, told: Told, believed: Believed | None) -> None:
     click.echo("")
     for line in told.faults:
         event = f" (event {uuid_text(line.event)[:SHORT]})" if line.event else ""
-        whom = f"; ask {agency_name(adapter, line.agency)}" if line.agency else ""
-        click.secho(f"{ist(line.at)} {line.what}{event}: {line.fault}{whom}", fg="red")
+        whom = "the operator of the log" if line.fault == UNPROVED else agency_name(adapter, line.agency)
+        click.secho(f"{ist(line.at)} {line.what}{event}: {line.fault}; ask {whom}", fg="red")
     text, colour = verdict(told, believed)
     click.secho(text, fg=colour, bold=colour == "red")
 
