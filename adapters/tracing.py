@@ -21,6 +21,7 @@ from adapters.opener import describe
 from broker.audit.fsck import check_record
 from broker.audit.record import Kind, Record
 from broker.authority.model import Fact
+from broker.checks import Check
 from broker.clock import MINUTE, ist, rfc3339
 from broker.errors import Invalid, KeyUnavailable, StoreError
 from broker.names import AgencyId, Compartment, EventId, Millis, PersonRef
@@ -184,7 +185,10 @@ class _Teller:
             return self._sent(one)
         if one.kind != RECORD:
             return None
-        record, body, signed = one.record
+        try:
+            record, body, signed = one.record
+        except (Invalid, ValueError):
+            return Line(one.appended_at, "unreadable", None, AgencyId(""), fault="the record cannot be read")
         self._seen.setdefault(record.root, set()).add(record.kind)
         kept = self._kept.get(record.root)
         event = kept.slice.header.event_id if kept is not None else None
@@ -225,11 +229,12 @@ class _Teller:
             case Kind.QUARANTINED:
                 line.what, line.words = "refused", f"check {int.from_bytes(record.body, 'big')}"
             case Kind.OPENED:
-                line.post, line.purpose = cursor.text(), cursor.text()
+                line.post, line.purpose = _plain(cursor.text()), _plain(cursor.text())
                 self._opened(line, Compartment(cursor.u8()), self._rows.get(record.root, ()))
             case Kind.DENIED:
                 line.what = "refused"
-                line.post, line.purpose, line.event, numbers = denied(record.body)
+                post, purpose, line.event, numbers = denied(record.body)
+                line.post, line.purpose = _plain(post), _plain(purpose)
                 line.compartments = tuple(Compartment(one).label for one in numbers)
             case _:
                 pass
@@ -317,7 +322,18 @@ def _rows(kept: Kept) -> Sequence[Row]:
 
 def _texts(cursor: Cursor, end: int) -> Iterator[str]:
     while cursor.at < end:
-        yield cursor.text()
+        yield _plain(cursor.text())
+
+
+def _plain(text: str) -> str:
+    """A text of a record, as it may be shown on a terminal.
+
+    Raises:
+        Invalid: check WIRE: it holds what is no text.
+    """
+    if not text.isprintable():
+        raise Invalid(Check.WIRE, "it holds characters that no code and no name has")
+    return text
 
 
 def as_values(told: Told, believed: Believed | None) -> dict[str, Any]:

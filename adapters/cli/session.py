@@ -207,6 +207,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def agency_name(adapter: Adapter, agency: AgencyId) -> str:
-    """An agency's name as the directory has it, else its id."""
+    """An agency's name as the directory has it, else its id; "?" where that is no text for a terminal."""
     found = adapter.ground.directory(adapter.home.clock.now()).find(agency)
-    return found.name if found is not None else agency
+    if found is not None:
+        return found.name
+    return agency if agency.isprintable() else "?"

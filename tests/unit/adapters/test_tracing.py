@@ -6,13 +6,14 @@ import asyncio
 from pathlib import Path
 
 from adapters.audit_file import AuditFile, kept_of
-from adapters.demo.script import Step
+from adapters.demo import script
 from adapters.tracing import Line, Told, follow, tell
-from broker.audit.notary import Notary, decode_audit_record
-from broker.audit.record import Kind, decode_record
+from broker.audit.notary import AuditRecord, Notary, Place, decode_audit_record
+from broker.audit.record import Chain, Kind, Step, decode_record
 from broker.clock import DAY, rfc3339
-from broker.names import Millis
-from broker.stream.topics import AUDIT, NOTARY, auditor
+from broker.names import Compartment, Digest, Millis
+from broker.seal.wire import text
+from broker.stream.topics import AUDIT, NOTARY, RECORDS, auditor
 from broker.tlog.log import Log
 from broker.tlog.note import Ed25519Signer
 from tests.story.scenario import Scenario, scenario
@@ -21,7 +22,7 @@ from tests.story.small_exchange import AUDITOR
 ASKED = "M09"
 
 
-def _reply_by(step: Step, record: dict[str, object]) -> dict[str, object]:
+def _reply_by(step: script.Step, record: dict[str, object]) -> dict[str, object]:
     """The verification that is asked for has a time by which to answer."""
     return {**record, "replyBy": rfc3339(Millis(step.at + DAY))} if step.id == ASKED else record
 
@@ -64,6 +65,17 @@ def _without(messages: list[bytes], kind: Kind, root: bytes) -> list[bytes]:
     return [message for message in messages if not is_it(message)]
 
 
+def _evil(made: Scenario, root: Digest) -> bytes:
+    """A record that its author signed, with a post that would clear the terminal on which it is shown."""
+    author = next(iter(made.members))
+    key, at = made.exchange.homes[author].ring.signing, made.clock.at
+    body = b"".join((text("\x1b[2J"), text("case-work"), bytes((Compartment.LOCATION,))))
+    step = Step(Kind.OPENED, at, made.script.cases[made.script.case], root, body)
+    chain = Chain(author, b"instance", 1)
+    (record,) = chain.write([step], key_id=key.id, sign=key.sign, random=made.exchange.random)
+    return AuditRecord(1, Place(RECORDS, 0, 10_000), at, record).encode()
+
+
 def test_a_withdrawal_names_what_was_read_and_what_is_missing_or_overdue_is_told(tmp_path: Path) -> None:
     """The case of the demo: honest, it is sound; without a record of the broker's, the line that is missing is named."""
 
@@ -93,6 +105,10 @@ def test_a_withdrawal_names_what_was_read_and_what_is_missing_or_overdue_is_told
                 less = _told(made, tmp_path / kind.name, _without(messages, kind, kept.slice.root))
                 (missing,) = less.faults
                 assert (missing.what, missing.event, missing.fault) == ("missing", made.script.events[ASKED], reason)
+            evil = _evil(made, kept.slice.root)
+            (wrong,) = _told(made, tmp_path / "evil", [*messages, evil]).faults
+            assert "characters that no code and no name has" in wrong.fault
+            assert (wrong.post, wrong.purpose) == ("", "")
             only = told.only(event=None, compartment="location", person="P-2")
             assert {line.what for line in only.lines} <= {"opened", "refused"}
             assert all("P-2" in line.persons for line in only.lines if line.persons)
